@@ -1,0 +1,71 @@
+"""What a filter is: it measures a record and says yes or no, with a reason.
+
+A `Filter` judges one record at a time; a `SetFilter` sees the stream (duplicates, a model's verdicts) and
+gives one check per record, in order. Both measure on every record they are shown, passed or not.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from pipeline.component import Component
+from pipeline.engines import Answered, Engine, Request
+from pipeline.records import Check, Record
+
+
+class Context(Protocol):
+    """What a filter may ask of the run it is part of."""
+
+    @property
+    def seed(self) -> int:
+        """The plan's seed."""
+        ...
+
+    def ask(self, engine: Engine | None, requests: Iterable[Request]) -> Iterator[Answered]:
+        """Completions in the order of the requests; None asks the plan's teacher."""
+        ...
+
+
+class Rule(Component):
+    """What filters of both sorts share."""
+
+    name: Annotated[str, Field(description="what its checks are called; its kind when left out")] = ""
+
+    @property
+    def label(self) -> str:
+        """The name its checks carry."""
+        return self.name or str(getattr(self, "kind", ""))
+
+    def yes(self, value: float, detail: str = "") -> Check:
+        """A passed check."""
+        return Check(name=self.label, value=value, detail=detail)
+
+    def no(self, value: float, reason: str, detail: str = "") -> Check:
+        """A failed check; `reason` is a snake_case slug."""
+        return Check(name=self.label, value=value, passed=False, reason=reason, detail=detail)
+
+
+class Filter(Rule):
+    """Judges each record by itself."""
+
+    @abstractmethod
+    def judge(self, record: Record) -> Check:
+        """What was measured, and whether it passes."""
+
+    def sift(self, records: Iterable[Record], context: Context) -> Iterator[Check]:
+        """One check per record, in order."""
+        yield from map(self.judge, records)
+
+
+class SetFilter(Rule):
+    """Needs to see more than one record, or a model."""
+
+    @abstractmethod
+    def sift(self, records: Iterable[Record], context: Context) -> Iterator[Check]:
+        """One check per record, in order; may read ahead."""
+
+    def asks(self) -> Callable[[Engine | None], Engine | None] | None:
+        """How to find the engine this filter asks, given the teacher; None for filters that ask nobody."""
+        return None

@@ -1,0 +1,61 @@
+"""Answers from a recording: a real model's words without the model, for tests and for looking closer.
+
+A recording is JSONL: a first line with the recorded engine's `words`, then one line per completion with
+its memo `key`. A request that was not recorded is answered with an error, never made up.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from pipeline.component import PlanFile
+from pipeline.engines.base import Answered, Completion, Engine, Request
+from pipeline.errors import DataError
+
+
+class Replay(Engine):
+    """Answers recorded from another engine."""
+
+    kind: Literal["replay"] = "replay"
+    recording: PlanFile
+
+    def words(self) -> dict[str, str]:
+        """Those of the engine that was recorded, so that keys agree with its memo."""
+        with self.recording.open("rb") as file:
+            header = _parse(file.readline(), self.recording, 1)
+        if not isinstance(words := header.get("words"), dict):
+            raise DataError(f"{self.recording}:1 has no `words` of the recorded engine")
+        return words
+
+    def open(self, log: Path | None = None) -> "ReplaySession":
+        """Read the recording."""
+        return ReplaySession(self.words(), self.recording)
+
+
+class ReplaySession:
+    """A recording in memory."""
+
+    def __init__(self, words: dict[str, str], recording: Path) -> None:
+        self._words = words
+        with recording.open("rb") as file:
+            rows = [_parse(line, recording, n) for n, line in enumerate(file, 1)][1:]
+        self._answers = {row["key"]: Completion.model_validate(row["completion"]) for row in rows}
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
+        """Look every request up."""
+        missing = Completion(error="not in the recording")
+        for request in requests:
+            yield Answered(request, self._answers.get(request.key(self._words), missing))
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise DataError(f"{file}:{number} is not JSON") from error
+    return row

@@ -1,0 +1,231 @@
+"""The teacher's engine: vLLM in this process, fed continuously.
+
+Requests are handed over as earlier ones finish (never in blocks), each with its own seed. On a machine
+without a GPU the engine picks threads, cache, dtype and eager mode by itself; whatever the plan sets in
+`engine` goes through to vLLM under vLLM's own names and wins. vLLM's log goes to a file.
+"""
+
+import gc
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipeline import console, machine
+from pipeline.component import Knob
+from pipeline.engines.base import Answered, Completion, Engine, Request
+from pipeline.errors import ModelError
+from pipeline.models import Model, find
+from pipeline.records import digest
+
+SHAPING = ("quantization", "max_model_len", "seed", "tokenizer", "hf_overrides", "rope_scaling")
+
+
+class Vllm(Engine):
+    """vLLM's offline engine in this process (CPU or GPU)."""
+
+    kind: Literal["vllm"] = "vllm"
+    dtype: Annotated[str, Field(description="auto, float32, bfloat16...; auto is float32 on a CPU")] = "auto"
+    max_model_len: Annotated[int, Field(ge=16, description="longest prompt + answer, in tokens")] = 4096
+    max_num_seqs: Annotated[int, Knob(), Field(ge=1, description="sequences decoded at once; 0: vLLM's own")] = 64
+    engine: Annotated[dict[str, Any], Knob(), Field(description="further vLLM engine arguments, as they are")] = {}
+
+    def words(self) -> dict[str, str]:
+        """Model, revision and number format; engine arguments count where they shape the output."""
+        model = find(self.model, self.revision)
+        shaping = {k: v for k, v in self.engine.items() if k in SHAPING}
+        words = {"engine": "vllm", "model": model.name, "revision": model.revision, "dtype": self._dtype()}
+        return words | ({"shaping": digest(shaping)} if shaping else {})
+
+    def _dtype(self) -> str:
+        return "float32" if self.dtype == "auto" and not machine.gpus() else self.dtype
+
+    def open(self, log: Path | None = None) -> "VllmSession":
+        """Load the model; takes 20 s on a small CPU machine, most of it imports."""
+        model = find(self.model, self.revision)
+        arguments: dict[str, Any] = {
+            "model": model.where,
+            "dtype": self._dtype(),
+            "max_model_len": self.max_model_len,
+            "max_num_seqs": self.max_num_seqs,
+            "enable_prefix_caching": True,
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+            "disable_log_stats": True,
+        }
+        if not model.local and self.revision:
+            arguments["revision"] = self.revision
+        if not machine.gpus():
+            arguments |= _cpu_settings()
+        return VllmSession(model, arguments | self.engine, log)
+
+
+def _cpu_settings() -> dict[str, Any]:
+    """Environment and arguments that vLLM's CPU build needs; the user's own environment wins."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(machine.kv_cache_gib()))
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", machine.cpu_list())
+    return {"enforce_eager": True, "gpu_memory_utilization": 0.3}
+
+
+class VllmSession:
+    """An open engine: an iterator over requests feeds it, finished answers come out at once."""
+
+    def __init__(self, model: Model, arguments: dict[str, Any], log: Path | None) -> None:
+        for name, value in (
+            ("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),  # one process: nothing is orphaned when it is killed
+            ("VLLM_NO_USAGE_STATS", "1"),
+            ("DO_NOT_TRACK", "1"),
+            ("TOKENIZERS_PARALLELISM", "false"),
+        ):
+            os.environ.setdefault(name, value)
+        self.model = model
+        self._log = log
+        self._ahead = 2 * int(arguments["max_num_seqs"])
+        with console.silenced(log):
+            try:
+                from vllm import LLM
+            except ImportError as error:
+                raise ModelError(f"vLLM is not installed ({error})", hint="`pipeline doctor` says how") from error
+            try:
+                self._llm: Any = LLM(**arguments)
+            except (ValueError, RuntimeError, OSError, MemoryError, TypeError) as error:
+                raise ModelError(_why(model, error, log), hint=_what_to_do(error)) from error
+        self._tokenizer = self._llm.get_tokenizer()
+        self._running: dict[str, tuple[Request, deque[Answered]]] = {}
+        self._serial = 0
+        self._limit = int(self._llm.model_config.max_model_len)
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
+        """Keep the engine full; yield each answer when its last token is there.
+
+        Several calls may be under way at once (two judges in one chain): each gets its own answers.
+        """
+        source, exhausted = iter(requests), False
+        ready: deque[Answered] = deque()
+        mine: set[str] = set()
+        try:
+            while True:
+                while not exhausted and len(mine) < self._ahead:
+                    request = next(source, None)
+                    if request is None:
+                        exhausted = True
+                    elif serial := self._submit(request, ready):
+                        mine.add(serial)
+                while ready:
+                    yield ready.popleft()
+                if not mine:
+                    if exhausted:
+                        return
+                    continue
+                self._step()
+                mine.intersection_update(self._running)
+        finally:
+            if mine:  # the caller stopped early: drop what is still being decoded
+                with console.silenced(self._log):
+                    self._llm.llm_engine.abort_request(list(mine))
+                for serial in mine:
+                    self._running.pop(serial, None)
+
+    def _step(self) -> None:
+        """Decode one token of everything that runs; hand finished answers to whoever asked."""
+        with console.silenced(self._log):
+            outputs = self._llm.llm_engine.step()
+        for output in outputs:
+            if output.finished:
+                request, owner = self._running.pop(output.request_id)
+                owner.append(Answered(request, _completion(output, request)))
+
+    def _submit(self, request: Request, ready: deque[Answered]) -> str:
+        """Hand one request to the engine and return its serial; one that cannot be asked is ready, failed."""
+        messages = [m.model_dump() for m in request.messages]
+        try:
+            ids = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=False, **request.chat_template_kwargs
+            )
+        except Exception as error:  # a chat template is code of the model's maker: any error is its own
+            ready.append(Answered(request, Completion(error=f"chat template: {error}")))
+            return ""
+        room = self._limit - len(ids)
+        if room < 1:
+            problem = f"prompt of {len(ids)} tokens, the model takes {self._limit}"
+            ready.append(Answered(request, Completion(error=problem)))
+            return ""
+        self._serial += 1
+        serial = str(self._serial)
+        with console.silenced(self._log):
+            try:
+                self._llm.llm_engine.add_request(serial, {"prompt_token_ids": ids}, _params(request, room))
+            except ValueError as error:
+                ready.append(Answered(request, Completion(error=" ".join(str(error).split())[:400])))
+                return ""
+        self._running[serial] = (request, ready)
+        return serial
+
+    def close(self) -> None:
+        """Drop the engine and give its memory back."""
+        if getattr(self, "_llm", None) is None:
+            return
+        with console.silenced(self._log):
+            self._llm = None
+            gc.collect()
+            import torch
+            from vllm.distributed import destroy_distributed_environment, destroy_model_parallel
+
+            destroy_model_parallel()
+            destroy_distributed_environment()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def _params(request: Request, room: int) -> Any:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    structured = None
+    if request.choices:
+        structured = StructuredOutputsParams(choice=list(request.choices))
+    elif request.json_schema is not None:
+        structured = StructuredOutputsParams(json=request.json_schema)
+    sampling = request.sampling.model_dump()
+    sampling["stop"] = list(sampling["stop"]) or None
+    sampling["max_tokens"] = min(sampling["max_tokens"], room)
+    return SamplingParams(
+        **sampling,
+        seed=request.seed,
+        logprobs=request.logprobs or None,
+        structured_outputs=structured,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _completion(output: Any, request: Request) -> Completion:
+    answer = output.outputs[0]
+    first: dict[str, float] = {}
+    if request.logprobs and answer.logprobs:
+        for entry in answer.logprobs[0].values():
+            text = entry.decoded_token or ""
+            first[text] = max(entry.logprob, first.get(text, -1e30))
+    return Completion(
+        text=answer.text,
+        finish_reason=answer.finish_reason or "",
+        prompt_tokens=len(output.prompt_token_ids or ()),
+        completion_tokens=len(answer.token_ids),
+        logprobs={k: v for k, v in first.items() if v > -1e30},
+    )
+
+
+def _why(model: Model, error: Exception, log: Path | None) -> str:
+    text = " ".join(str(error).split())
+    where = f"; vLLM's log is {log}" if log else ""
+    return f"vLLM cannot load {model.name}: {text[:400]}{where}"
+
+
+def _what_to_do(error: Exception) -> str:
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "memory" in text:
+        return "lower max_model_len or max_num_seqs, or free memory; `pipeline doctor` shows what there is"
+    if "max_model_len" in text or "max_position_embeddings" in text:
+        return "lower teacher.max_model_len to what the model takes"
+    return "`pipeline doctor` shows what this machine can run"

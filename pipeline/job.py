@@ -1,0 +1,138 @@
+"""What a stage gets to do its work: the run, the seed, models to ask, and where to write.
+
+`ask` is the one way to a model: the memo first, the engine for the rest, each completion durable before
+it is seen, answers in the order of the requests. Engines open on the first miss and stay open until
+`close_engines`, so that a run loads the teacher once.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from pipeline import console
+from pipeline.engines import Answered, Completion, Engine, Request, Session
+from pipeline.errors import UsageError
+from pipeline.memo import Memo
+from pipeline.models import ensure
+from pipeline.run import Run
+
+LOOKUP = 256  # requests looked up in the memo at once
+
+
+class Job:
+    """One invocation over one run."""
+
+    def __init__(self, run: Run, seed: int, teacher: Engine | None, limit: int | None = None) -> None:
+        self.run, self.seed, self.teacher, self.limit = run, seed, teacher, limit
+        self.usage: Counter[str] = Counter()
+        self._sessions: dict[str, Session] = {}
+        self._memo: Memo | None = None
+
+    @property
+    def memo(self) -> Memo:
+        """The run's memo, opened on first use."""
+        if self._memo is None:
+            self._memo = Memo(self.run.memo)
+        return self._memo
+
+    def close(self) -> None:
+        """Close engines and memo."""
+        self.close_engines()
+        if self._memo is not None:
+            self._memo.__exit__(None, None, None)
+            self._memo = None
+
+    def close_engines(self) -> None:
+        """Free the models' memory."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def ask(self, engine: Engine | None, requests: Iterable[Request]) -> Iterator[Answered]:
+        """Answers in the order of `requests`; None asks the teacher. Reads ahead as the engine can take."""
+        engine = engine or self.teacher
+        if engine is None:
+            raise UsageError("the plan has no teacher", hint="give it one: teacher: {kind: vllm, model: ...}")
+        order: deque[Request] = deque()
+        done: dict[int, Completion] = {}
+
+        def noted() -> Iterator[Request]:
+            for request in requests:
+                order.append(request)
+                yield request
+
+        answers = self._complete(engine, noted())
+        for answered in answers:
+            done[id(answered.request)] = answered.completion
+            while order and id(order[0]) in done:
+                request = order.popleft()
+                yield Answered(request, done.pop(id(request)))
+
+    def _complete(self, engine: Engine, requests: Iterator[Request]) -> Iterator[Answered]:
+        """Remembered answers as they are found, fresh ones as they arrive; any order."""
+        words = engine.words()
+        found: deque[Answered] = deque()
+        waiting: dict[str, list[Request]] = {}
+
+        def missing() -> Iterator[Request]:
+            while batch := list(islice(requests, 1 if waiting else LOOKUP)):
+                yield from self._misses(batch, words, found, waiting)
+
+        fresh = missing()
+        first = next(fresh, None)
+        yield from _drain(found)
+        if first is None:
+            return
+        session = self._session(engine)
+        started = time.monotonic()
+        for answered in session.complete(_chain(first, fresh)):
+            key = answered.request.key(words)
+            completion = answered.completion
+            if not completion.error:
+                self.memo.put(key, words, completion)
+            self.usage["asked"] += 1
+            self.usage["prompt_tokens"] += completion.prompt_tokens
+            self.usage["completion_tokens"] += completion.completion_tokens
+            for request in waiting.pop(key):
+                yield Answered(request, completion)
+            yield from _drain(found)
+        yield from _drain(found)
+        self.usage["engine_seconds"] += round(time.monotonic() - started)
+
+    def _misses(
+        self, batch: list[Request], words: dict[str, str], found: deque[Answered], waiting: dict[str, list[Request]]
+    ) -> Iterator[Request]:
+        """The requests of a batch nobody has answered; equal ones are asked once."""
+        keys = [request.key(words) for request in batch]
+        known = self.memo.get(set(keys))
+        for request, key in zip(batch, keys, strict=True):
+            if key in known:
+                self.usage["remembered"] += 1
+                found.append(Answered(request, known[key]))
+            elif key in waiting:
+                waiting[key].append(request)
+            else:
+                waiting[key] = [request]
+                yield request
+
+    def _session(self, engine: Engine) -> Session:
+        key = engine.model_dump_json()
+        if key not in self._sessions:
+            ensure(engine.model, engine.revision)
+            self.run.create()
+            log = self.run.logs / f"{getattr(engine, 'kind', 'engine')}.log"
+            started = time.monotonic()
+            console.say(f"loading {engine.model} (log: {log})")
+            self._sessions[key] = engine.open(log)
+            console.say(f"loaded {engine.model} in {console.clock(time.monotonic() - started)}")
+        return self._sessions[key]
+
+
+def _drain(found: deque[Answered]) -> Iterator[Answered]:
+    while found:
+        yield found.popleft()
+
+
+def _chain(first: Request, rest: Iterator[Request]) -> Iterator[Request]:
+    yield first
+    yield from rest

@@ -1,0 +1,61 @@
+"""What a stage is: settings from the plan, rows it reads, one version it writes."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Protocol
+
+from pipeline.component import Component
+from pipeline.engines import Engine
+from pipeline.job import Job
+from pipeline.records import Record
+from pipeline.store import Shard, Version, VersionWriter
+
+
+class Rows(Protocol):
+    """Rows a stage reads, as often as it likes: a version of another stage, or a file."""
+
+    def read(self, shard: Shard) -> Iterator[Record]:
+        """Rows of one sort, in order."""
+        ...
+
+    def count(self, shard: Shard) -> int | None:
+        """How many there will be, where that is known."""
+        ...
+
+
+class Inputs:
+    """What a stage reads, by the stage that made it; `rows` is the main one."""
+
+    def __init__(self, rows: Rows | None, versions: dict[str, Version]) -> None:
+        self._rows, self.versions = rows, versions
+
+    @property
+    def rows(self) -> Rows:
+        """Rows of the main input."""
+        assert self._rows is not None, "a stage that reads rows is always given some"
+        return self._rows
+
+
+class Stage(Component):
+    """Base of the stages."""
+
+    stage: ClassVar[str]
+    needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """For each input, the stages that may give it: the first that the plan has."""
+    takes_rows: ClassVar[bool] = True
+
+    def asks(self, teacher: Engine | None) -> list[Engine]:
+        """Engines this stage asks; their identity counts in its fingerprint."""
+        return []
+
+    def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
+        """Names and revisions of all models this stage loads."""
+        return [(e.model, e.revision) for e in self.asks(teacher)]
+
+    def settings(self, seed: int, teacher: Engine | None) -> dict[str, Any]:
+        """Everything in the plan that shapes this stage's output."""
+        return {"seed": seed, "models": [e.identity() for e in self.asks(teacher)], self.stage: self.identity()}
+
+    @abstractmethod
+    def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
+        """Do the work. `out` holds the folder, the ledger and the figures to fill."""

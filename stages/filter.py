@@ -1,0 +1,82 @@
+"""filter: every record passes the rules in order, or is dropped by the first that says no."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from filters import AnyFilter
+from filters.base import Context, SetFilter
+from pipeline import console
+from pipeline.engines import Engine
+from pipeline.job import Job
+from pipeline.records import Check, Record
+from pipeline.store import Tally, VersionWriter
+from stages.base import Inputs, Stage
+
+
+class FilterStage(Stage):
+    """Rules in order, cheap ones first, a judge last. Held-out records pass the same rules."""
+
+    stage: ClassVar[str] = "filter"
+    needs: ClassVar[tuple[tuple[str, ...], ...]] = (("generate",),)
+
+    rules: Annotated[list[AnyFilter], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> "FilterStage":
+        labels = [rule.label for rule in self.rules]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"two rules are called {label!r}: give one a `name`")
+        return self
+
+    def asks(self, teacher: Engine | None) -> list[Engine]:
+        """The judges' engines."""
+        finders = [find for r in self.rules if isinstance(r, SetFilter) and (find := r.asks())]
+        return [engine for find in finders if (engine := find(teacher)) is not None]
+
+    def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
+        """Stream the records through the rules; the ledger counts each rule's own."""
+        rows = inputs.rows
+        stream: Iterator[Record] = chain(rows.read("kept"), rows.read("heldout"))
+        counts = [rows.count("kept"), rows.count("heldout")]
+        total = sum(c for c in counts if c is not None) if None not in counts else None
+        for rule in self.rules:
+            tally = Tally(step=rule.label)
+            out.manifest.ledger.append(tally)
+            stream = apply(rule, stream, job, tally)
+        with console.Bar("filter", total) as bar:
+            for record in stream:
+                out.write(record)
+                bar.advance()
+
+
+def apply(rule: AnyFilter, stream: Iterable[Record], context: Context, tally: Tally) -> Iterator[Record]:
+    """The stream with `rule`'s check on every record still in; dropped ones pass through in their place."""
+    queue: deque[Record] = deque()
+
+    def alive() -> Iterator[Record]:
+        for record in stream:
+            queue.append(record)
+            if not record.dropped:
+                tally.came += 1
+                yield record
+
+    for check in rule.sift(alive(), context):
+        while queue[0].dropped:
+            yield queue.popleft()
+        _count(tally, check)
+        yield queue.popleft().checked(check)
+        while queue and queue[0].dropped:
+            yield queue.popleft()
+    yield from queue
+
+
+def _count(tally: Tally, check: Check) -> None:
+    if check.passed:
+        tally.kept += 1
+    else:
+        tally.dropped[check.reason] = tally.dropped.get(check.reason, 0) + 1

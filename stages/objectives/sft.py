@@ -1,0 +1,81 @@
+"""Supervised fine-tuning on the teacher's words (response distillation; Kim & Rush 2016, arXiv 1606.07947)."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipeline.component import Component
+from pipeline.errors import UsageError
+from pipeline.records import Record
+from stages.objectives.base import Objective
+
+
+class Lora(Component):
+    """Low-rank adapters in place of full fine-tuning (Hu et al. 2021, arXiv 2106.09685); names as in peft."""
+
+    r: Annotated[int, Field(ge=1)] = 16
+    lora_alpha: Annotated[int, Field(ge=1)] = 32
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+class Sft(Objective):
+    """Cross-entropy on the last answer, given what came before it (TRL's SFTTrainer)."""
+
+    kind: Literal["sft"] = "sft"
+    num_train_epochs: Annotated[float, Field(gt=0)] = 3.0
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] = 8
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    max_length: Annotated[int, Field(ge=8, description="tokens; longer rows are cut")] = 1024
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    lora: Lora | None = None
+    config: Annotated[dict[str, Any], Field(description="further SFTConfig arguments, as they are")] = {}
+
+    def row(self, record: Record) -> dict[str, Any]:
+        """`prompt` and `completion` as TRL's conversational format."""
+        turns = [m.model_dump() for m in record.messages]
+        if len(turns) < 2 or turns[-1]["role"] != "assistant":
+            raise UsageError(f"record {record.id} does not end with an answer: sft needs prompt and answer")
+        return {"prompt": turns[:-1], "completion": turns[-1:]}
+
+    def trainer(self, model: Any, tokenizer: Any, rows: Any, folder: Path, seed: int) -> Any:
+        """An SFTTrainer; on a CPU in float32, on a GPU in bfloat16 where it can."""
+        import torch
+        from trl import SFTConfig, SFTTrainer
+
+        cuda = torch.cuda.is_available()
+        settings = self.model_dump(exclude={"kind", "lora", "config", "warmup_ratio"})
+        steps = _steps(len(rows), self)
+        arguments = {
+            "output_dir": str(folder),
+            "seed": seed,
+            "use_cpu": not cuda,
+            "bf16": cuda and torch.cuda.is_bf16_supported(),
+            "gradient_checkpointing": cuda,
+            "warmup_steps": round(self.warmup_ratio * steps),
+            "logging_steps": max(1, min(10, steps // 20)),
+            "save_strategy": "epoch",
+            "save_total_limit": 1,
+            "report_to": "none",
+            "disable_tqdm": True,
+            "dataloader_pin_memory": cuda,
+        }
+        try:
+            config = SFTConfig(**(arguments | settings | self.config))
+        except TypeError as error:
+            raise UsageError(f"train.objective.config: {error}") from error
+        peft = None
+        if self.lora is not None:
+            from peft import LoraConfig
+
+            peft = LoraConfig(task_type="CAUSAL_LM", **self.lora.model_dump())
+        return SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=peft)
+
+
+def _steps(rows: int, sft: Sft) -> int:
+    """Optimizer steps of the whole training."""
+    batch = sft.per_device_train_batch_size * sft.gradient_accumulation_steps
+    return max(1, round(-(-rows // batch) * sft.num_train_epochs))

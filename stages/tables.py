@@ -1,0 +1,144 @@
+"""What a person wants to see after a run: the funnel, some examples, why some were dropped, the scores."""
+
+from collections import Counter
+from itertools import islice
+from typing import Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from pipeline import console
+from pipeline.records import Record
+from pipeline.run import Run
+from pipeline.store import Version
+
+HEALTHY = (0.5, 0.8)  # pass rate of the filters that practitioners report as healthy
+
+
+def brief(text: str, width: int = 400) -> str:
+    """One paragraph, cut at a word."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[:width].rsplit(" ", 1)[0] + " ..."
+
+
+def funnel(versions: list[Version]) -> Table:
+    """Every step of every stage: what came, what was kept, what was dropped and why."""
+    table = console.table("stage", "step", "came", "kept", "dropped because", right=("came", "kept"), title="Funnel")
+    for version in versions:
+        for n, tally in enumerate(version.manifest.ledger):
+            why = ", ".join(f"{r} {c}" for r, c in sorted(tally.dropped.items(), key=lambda i: (-i[1], i[0])))
+            stage = version.manifest.stage if n == 0 else ""
+            table.add_row(stage, tally.step, f"{tally.came:,}", f"{tally.kept:,}", escape(why))
+    return table
+
+
+def pass_rate(version: Version) -> float:
+    """Kept (held-out ones too) over all rows of a version."""
+    counts = version.manifest.counts
+    passed = counts.get("kept", 0) + counts.get("heldout", 0)
+    return passed / max(1, passed + counts.get("dropped", 0))
+
+
+def warnings(versions: list[Version]) -> list[str]:
+    """Guard rails: figures outside what practitioners report as healthy."""
+    found = []
+    for version in versions:
+        rate, figures = pass_rate(version), version.manifest.figures
+        if version.manifest.stage == "filter" and not HEALTHY[0] <= rate <= HEALTHY[1]:
+            word = "strict, or the teacher weak" if rate < HEALTHY[0] else "loose"
+            found.append(f"the filters pass {rate:.0%} (healthy: 50-80 %): the rules may be {word}")
+        if (ratio := figures.get("ratio")) and not 2.5 <= ratio <= 10:
+            found.append(f"the teacher has {ratio:.1f} times the student's parameters (healthy: 3-10)")
+    return found
+
+
+def examples(version: Version, n: int) -> RenderableType:
+    """A few kept records."""
+    table = console.table(
+        "id", "score", "prompt", "answer", right=("score",), title=f"Kept by {version.manifest.stage}"
+    )
+    for record in islice(version.read("kept"), n):
+        score = record.scored("judge")
+        cells = (
+            record.id[:8],
+            "" if score is None else f"{score:.2f}",
+            brief(record.prompt, 120),
+            brief(record.answer),
+        )
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def drops(version: Version, n: int) -> RenderableType:
+    """One dropped record for each of the commonest reasons."""
+    seen: Counter[tuple[str, str]] = Counter()
+    samples: dict[tuple[str, str], Record] = {}
+    for record in version.read("dropped"):
+        seen[record.by, record.reason] += 1
+        samples.setdefault((record.by, record.reason), record)
+    table = console.table("by", "reason", "rows", "for example", right=("rows",),
+                          title=f"Dropped by {version.manifest.stage}")  # fmt: skip
+    for (by, reason), count in seen.most_common(n):
+        record = samples[by, reason]
+        text = f"{record.detail}: {brief(record.answer, 160)}" if record.detail else brief(record.answer, 160)
+        table.add_row(by, reason, str(count), escape(text))
+    return table
+
+
+def scores(version: Version) -> RenderableType:
+    """The evaluation: one row per model."""
+    rows = version.manifest.figures["rows"]
+    table = console.table("", "perplexity", "bits/byte", "tokens/s", "peak memory", "parameters",
+                          title=f"Held-out evaluation ({rows} teacher answers the student never saw)",
+                          right=("perplexity", "bits/byte", "tokens/s", "peak memory", "parameters"))  # fmt: skip
+    for model in version.manifest.figures["models"]:
+        table.add_row(
+            model["model"],
+            _number(model["perplexity"]),
+            f"{model['bits_per_byte']:.3f}",
+            f"{model['tokens_per_second']:.0f}",
+            f"{model['peak_memory'] / 2**20:,.0f} MiB",
+            f"{model['parameters'] / 1e6:,.1f} M",
+        )
+    return table
+
+
+def side_by_side(version: Version, n: int) -> list[RenderableType]:
+    """What each model answers to the same held-out prompts."""
+    import orjson
+
+    shown: list[RenderableType] = []
+    with (version.path / "samples.jsonl").open("rb") as file:
+        for line in islice(file, n):
+            row: dict[str, Any] = orjson.loads(line)
+            answers = {k: v for k, v in row.items() if k not in ("id", "prompt", "heldout")}
+            text = "\n".join(f"[bold]{name}[/]: {escape(brief(answer))}" for name, answer in answers.items())
+            shown.append(Panel(text, title=escape(brief(row["prompt"], 90)), title_align="left"))
+    return shown
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def summary(run: Run, versions: list[Version]) -> None:
+    """Print what was made, as talk."""
+    made = {v.manifest.stage: v for v in versions}
+    console.show(funnel(versions))
+    for stage in ("curate", "filter", "generate"):
+        if stage in made:
+            console.show(examples(made[stage], 3))
+            break
+    for stage in ("filter", "generate"):
+        if stage in made and made[stage].rows("dropped"):
+            console.show(drops(made[stage], 6))
+            break
+    if "evaluate" in made:
+        for panel in side_by_side(made["evaluate"], 2):
+            console.show(panel)
+        console.show(scores(made["evaluate"]))
+    for note in warnings(versions):
+        console.warn(note)
+    console.say(f"everything is in {run.path}")
