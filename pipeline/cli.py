@@ -15,7 +15,7 @@ import typer
 from pipeline import __version__, console, doctor
 from pipeline.errors import Interrupted, PipelineError, UsageError
 from pipeline.run import Run, runs_home
-from pipeline.store import Shard, Version
+from pipeline.store import Shard
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -173,19 +173,21 @@ def show(
         return
     shard: Shard = "dropped" if dropped else "heldout" if heldout else "kept"
     records = rows.rows(found, shard, dropped, where)
-    _show_rows(found, records, n, json=json)
+    _show_rows(records, n, json=json)
 
 
-def _show_rows(version: Version, records: Any, n: int, *, json: bool) -> None:
+def _show_rows(records: Any, n: int, *, json: bool) -> None:
     from itertools import islice
 
-    from stages import show as rows
+    from stages import tables
 
     if json:
         for record in islice(records, n):
             sys.stdout.buffer.write(record.line())
         return
-    console.print_out(rows.table(version, list(islice(records, n))))
+    for record in islice(records, n):
+        console.print_out(tables.card(record, 2000))
+        console.print_out()
 
 
 @app.command()

@@ -174,6 +174,11 @@ class VersionWriter:
             raise PipelineError(f"cannot write to {self.path}: {error.strerror}") from error
         self._shards = {s: ShardWriter(self.path, s, self._shard_rows) for s in ("kept", "heldout", "dropped")}
 
+    def discard(self) -> None:
+        """Remove what a failed stage wrote, unless `work/` holds something to resume from."""
+        if not (self.path / WORK).is_dir():
+            shutil.rmtree(self.path, ignore_errors=True)
+
     @property
     def work(self) -> Path:
         """A folder that survives an interruption and is removed when the version is sealed."""

@@ -56,6 +56,9 @@ class Stage(Component):
         """Everything in the plan that shapes this stage's output."""
         return {"seed": seed, "models": [e.identity() for e in self.asks(teacher)], self.stage: self.identity()}
 
+    def prepare(self, job: Job, inputs: Inputs) -> None:
+        """Refuse what is wrong before anything is written or loaded. Raises UsageError."""
+
     @abstractmethod
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
         """Do the work. `out` holds the folder, the ledger and the figures to fill."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeline import __version__, console
 from pipeline.component import file_digest
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.job import Job
 from pipeline.models import ensure
 from pipeline.records import digest
@@ -139,8 +139,13 @@ def _run_one(plan: Plan, run: Run, job: Job, name: str, options: Options) -> Ver
     manifest = Manifest(
         stage=name, version=folder.name, fingerprint=wanted, settings=settings, inputs=sources, started=_now()
     )
+    stage.prepare(job, inputs)
     writer = VersionWriter(folder, manifest)
-    version = _work(stage, job, inputs, writer)
+    try:
+        version = _work(stage, job, inputs, writer)
+    except PipelineError:
+        writer.discard()
+        raise
     run.set_current(version)
     return version
 

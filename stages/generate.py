@@ -48,15 +48,19 @@ class Generate(Stage):
             raise UsageError("the plan has no teacher", hint="give it one: teacher: {kind: vllm, model: ...}")
         return [teacher]
 
+    def prepare(self, job: Job, inputs: Inputs) -> None:
+        """Every seed is read and rendered once before the first is asked: a bad line costs no tokens."""
+        self.task.require(self.source.fields())
+        if sum(1 for seed in self._seeds(job) if self.task.ask(seed)) == 0:
+            raise UsageError("generate.source gives no seeds")
+
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
         """Write one record per request; unreadable, failed and truncated answers are dropped with a reason."""
-        self.task.require(self.source.fields())
         maker = self._maker(job)
         pending: deque[_Asked] = deque()
         tally = Tally(step="generate")
-        total = self.source.size()
-        total = total if job.limit is None else min(job.limit, total or job.limit)
-        with console.Bar("generate", total and total * self.samples) as bar:
+        total = sum(1 for _ in self._seeds(job)) * self.samples
+        with console.Bar("generate", total) as bar:
             for answered in job.ask(None, self._requests(job, pending)):
                 record = self._record(pending.popleft(), answered, maker)
                 tally.came += 1
@@ -66,12 +70,13 @@ class Generate(Stage):
                     tally.kept += 1
                 out.write(record)
                 bar.advance()
-        if not tally.came:
-            raise UsageError("the source gives no seeds")
         out.manifest.ledger.append(tally)
 
+    def _seeds(self, job: Job) -> Iterator[Seed]:
+        return islice(self.source.seeds(job.seed, self.heldout), job.limit)
+
     def _requests(self, job: Job, pending: deque[_Asked]) -> Iterator[Request]:
-        for seed in islice(self.source.seeds(job.seed, self.heldout), job.limit):
+        for seed in self._seeds(job):
             messages = self.task.ask(seed)
             for sample in range(self.samples):
                 said = [m.model_dump() for m in messages]

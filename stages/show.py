@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.markup import escape
-from rich.table import Table
 
-from pipeline import console
 from pipeline.errors import UsageError
 from pipeline.records import Record
 from pipeline.store import Shard, Version
-from stages.tables import brief
 
 ANY = "*"
 
@@ -41,12 +37,12 @@ def matching(version: Version, shard: Shard, where: str) -> set[str]:
     if not files:
         return set()
     names = sorted({c.name for r in islice(version.read(shard), 1000) for c in r.checks})
-    scores = ", ".join(f"\"{n}\": list_filter(checks, c -> c.name = '{n}')[1].value" for n in names)
+    scores = ", ".join(f"\"{n}\": list_filter(checks, lambda c: c.name = '{n}')[1].value" for n in names)
     query = f"""
         select id from (
             select * exclude (meta), meta::json as meta, {{{scores}}} as scores,
-                list_filter(messages, m -> m.role = 'assistant')[-1].content as answer,
-                list_filter(messages, m -> m.role = 'user')[-1].content as prompt
+                list_filter(messages, lambda m: m.role = 'assistant')[-1].content as answer,
+                list_filter(messages, lambda m: m.role = 'user')[-1].content as prompt
             from read_json($files, format = 'newline_delimited')
         ) where {where}
     """
@@ -56,20 +52,9 @@ def matching(version: Version, shard: Shard, where: str) -> set[str]:
         except duckdb.Error as error:
             raise UsageError(
                 f"--where {where}: {str(error).splitlines()[0]}",
-                hint=f"fields: id, split, answer, prompt, by, reason, score, made_by.*, meta.*, scores.{names}",
+                hint="fields: id, split, answer, prompt, by, reason, score, made_by.*, meta->>'NAME', "
+                + ", ".join(f"scores.{n}" for n in names),
             ) from error
-
-
-def table(version: Version, records: list[Record]) -> Table:
-    """Rows as a table that fits a terminal."""
-    dropped = any(r.dropped for r in records)
-    columns = ["id", *(["by", "reason", "why"] if dropped else ["checks"]), "prompt", "answer"]
-    shown = console.table(*columns, title=f"{version.manifest.stage} {version.name}")
-    for r in records:
-        checks = "\n".join(f"{c.name} {c.value:.3g}" for c in r.checks)
-        said = [r.by, r.reason, r.detail] if dropped else [checks]
-        shown.add_row(*map(escape, [r.id, *said, brief(r.prompt, 140), brief(r.answer, 500)]))
-    return shown
 
 
 def lines(path: Path, n: int) -> list[dict[str, Any]]:

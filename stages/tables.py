@@ -4,10 +4,11 @@ from collections import Counter
 from itertools import islice
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from pipeline import console
 from pipeline.records import Record
@@ -54,21 +55,23 @@ def warnings(versions: list[Version]) -> list[str]:
     return found
 
 
+def card(record: Record, answer: int = 600) -> RenderableType:
+    """One record as a person reads it: what became of it, what was asked, what was said."""
+    fate = f"dropped by {record.by}: {record.reason}" if record.dropped else "kept"
+    why = f" ({record.detail})" if record.detail else ""
+    measured = "  ".join(f"{c.name} {c.value:.4g}" for c in record.checks)
+    body = Text()
+    body.append(f"{record.id}  {record.split}  {fate}{why}\n", style="bold")
+    body.append(f"{measured}\n", style="dim")
+    body.append("asked: ", style="dim").append(brief(record.prompt, 200) + "\n")
+    body.append("said:  ", style="dim").append(brief(record.answer, answer))
+    return body
+
+
 def examples(version: Version, n: int) -> RenderableType:
     """A few kept records."""
-    table = console.table(
-        "id", "score", "prompt", "answer", right=("score",), title=f"Kept by {version.manifest.stage}"
-    )
-    for record in islice(version.read("kept"), n):
-        score = record.scored("judge")
-        cells = (
-            record.id[:8],
-            "" if score is None else f"{score:.2f}",
-            brief(record.prompt, 120),
-            brief(record.answer),
-        )
-        table.add_row(*map(escape, cells))
-    return table
+    title = Text(f"Kept by {version.manifest.stage}, for example", style="bold")
+    return Group(title, *(piece for r in islice(version.read("kept"), n) for piece in (Text(), card(r))))
 
 
 def drops(version: Version, n: int) -> RenderableType:

@@ -133,7 +133,7 @@ def _count_steps(trainer: Any) -> int:
     if args.max_steps > 0:
         return int(args.max_steps)
     batches: int = -(-len(trainer.get_train_dataloader()) // args.gradient_accumulation_steps)
-    return max(1, round(batches * args.num_train_epochs))
+    return max(1, round(batches * float(args.num_train_epochs)))
 
 
 def _checkpoint(folder: Path) -> str | None:

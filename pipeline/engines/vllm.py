@@ -18,7 +18,7 @@ from pipeline import console, machine
 from pipeline.component import Knob
 from pipeline.engines.base import Answered, Completion, Engine, Request
 from pipeline.errors import ModelError
-from pipeline.models import Model, find
+from pipeline.models import Model, find, parameters
 from pipeline.records import digest
 
 SHAPING = ("quantization", "max_model_len", "seed", "tokenizer", "hf_overrides", "rope_scaling")
@@ -58,8 +58,20 @@ class Vllm(Engine):
         if not model.local and self.revision:
             arguments["revision"] = self.revision
         if not machine.gpus():
+            _refuse_too_large(model, arguments["dtype"])
             arguments |= _cpu_settings()
         return VllmSession(model, arguments | self.engine, log)
+
+
+def _refuse_too_large(model: Model, dtype: str) -> None:
+    """Weights and cache have to fit into free memory: the kernel would kill the run without a word."""
+    need = parameters(model.name) * (4 if dtype == "float32" else 2) + machine.kv_cache_gib() * machine.GIB
+    free = machine.memory_available()
+    if free and need > free:
+        raise ModelError(
+            f"{model.name} needs about {need / machine.GIB:.1f} GiB in {dtype}, and {free / machine.GIB:.1f} are free",
+            hint="take a smaller teacher, set teacher.dtype: bfloat16, or free memory",
+        )
 
 
 def _cpu_settings() -> dict[str, Any]:

@@ -22,10 +22,6 @@ class Source(Component):
         Asking for more rows must only add rows at the end, so that a larger `count` keeps the others.
         """
 
-    @abstractmethod
-    def size(self) -> int | None:
-        """How many seeds there will be, where that is known without reading."""
-
     def seeds(self, seed: int, heldout: float) -> Iterator[Seed]:
         """Rows with ids and their side of the split. Equal rows get different ids."""
         seen: dict[str, int] = {}

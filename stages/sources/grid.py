@@ -45,10 +45,6 @@ class Grid(Source):
         """The axes' names."""
         return set(self.axes)
 
-    def size(self) -> int:
-        """`count`, or all combinations."""
-        return self.count or self._total()
-
     def rows(self, seed: int) -> Iterator[tuple[dict[str, Any], str]]:
         """Combinations in drawn order; the first n of a larger draw are the draw of n."""
         axes = {n: self._values(v) for n, v in self.axes.items()}

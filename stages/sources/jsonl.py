@@ -27,10 +27,6 @@ class Jsonl(Source):
             raise UsageError(f"{self.path} has no rows")
         return set(first[0])
 
-    def size(self) -> int | None:
-        """`count` where it is set; else unknown until read."""
-        return self.count
-
     def rows(self, seed: int) -> Iterator[tuple[dict[str, Any], str]]:
         """Rows in file order."""
         return itertools.islice(read_rows(self.path), self.count)
