@@ -74,10 +74,10 @@ class Judge(SetFilter):
 
 def expected_score(completion: Completion, scale: list[int]) -> float | None:
     """The expectation over the scale's single-token numbers, or the number said; None where there is neither."""
-    said = completion.text.strip()
-    if not said.lstrip("-").isdigit() or int(said) not in scale:
-        return None
     labels = {str(n): n for n in scale}
+    said = labels.get(completion.text.strip())
+    if said is None:
+        return None
     weights: dict[int, float] = {}
     for token, logprob in completion.logprobs.items():
         if (number := labels.get(token.strip())) is not None:

@@ -22,9 +22,11 @@ class Script(Filter):
     @classmethod
     def _known(cls, value: str) -> str:
         try:
-            regex.compile(rf"\p{{Script={value}}}")
+            known = value.replace("_", "").isalpha() and bool(regex.compile(rf"\p{{Script={value}}}"))
         except regex.error:
-            raise ValueError(f"{value!r} is no Unicode script; for example Hangul, Latin, Han") from None
+            known = False
+        if not known:
+            raise ValueError(f"{value!r} is no Unicode script; for example Hangul, Latin, Han")
         return value
 
     def judge(self, record: Record) -> Check:

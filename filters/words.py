@@ -34,8 +34,8 @@ class Words(Filter):
     def _listed(self) -> list[str]:
         if self.banned_file is None:
             return []
-        lines = self.banned_file.read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        lines = self.banned_file.read_text(encoding="utf-8-sig").splitlines()
+        return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
     def judge(self, record: Record) -> Check:
         """How many banned words the answer holds; the reason names the first."""

@@ -2,7 +2,7 @@
 
 Its fields are its settings, one or two verbs do its work, its docstring is its help. A family is a
 discriminated union over `kind`; registering a component is one line there. Settings that change speed
-but not output are marked with `Knob` and stay out of every fingerprint.
+but not output are marked with `Knob()` and stay out of every fingerprint.
 """
 
 import hashlib
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic.fields import FieldInfo
 
 
 class Knob:
-    """Marks a setting that changes speed or memory only: `batch_size: Annotated[int, Knob] = 32`."""
+    """Marks a setting that changes speed or memory only: `batch_size: Annotated[int, Knob()] = 32`."""
 
 
 class Component(BaseModel):
@@ -25,12 +26,17 @@ class Component(BaseModel):
     def identity(self) -> dict[str, Any]:
         """The settings that shape the output, files replaced by the digest of their content."""
         fields = type(self).model_fields
-        return {n: identify(getattr(self, n)) for n, f in fields.items() if Knob not in f.metadata}
+        return {n: identify(getattr(self, n)) for n, f in fields.items() if not is_knob(f)}
 
     @classmethod
     def help(cls) -> str:
         """The first line of the docstring."""
         return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def is_knob(field: FieldInfo) -> bool:
+    """Whether a setting is marked with `Knob`."""
+    return any(isinstance(mark, Knob) for mark in field.metadata)
 
 
 def identify(value: Any) -> Any:

@@ -56,14 +56,14 @@ def override_value(data: dict[str, Any], override: str) -> None:
         raise UsageError(f"--set {override}: write it as place=value, for example --set seed=7")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"--set {override}: the value is not YAML") from error
     node: Any = data
     *parents, last = dotted.split(".")
     for depth, part in enumerate([*parents, last]):
         place, final = ".".join(dotted.split(".")[: depth + 1]), depth == len(parents)
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            if not part.isdecimal() or int(part) >= len(node):
                 raise UsageError(f"--set {override}: {place} is not one of 0 to {len(node) - 1}")
             if final:
                 node[int(part)] = value

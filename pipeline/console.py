@@ -138,7 +138,8 @@ class Bar:
 
     def __init__(self, label: str, total: int | None) -> None:
         self.label, self.total, self.done = label, total, 0
-        self._started = self._spoke = time.monotonic()
+        self._started = self._spoke = self._first = time.monotonic()
+        self._at_first = 0
         self._live: Progress | None = None
         if not _quiet and _talk.is_terminal:
             self._live = Progress(
@@ -168,19 +169,23 @@ class Bar:
 
     def advance(self, n: int = 1) -> None:
         """Count `n` more as done."""
+        now = time.monotonic()
+        if self.done == 0:  # models load before the first is done: rates are counted from here
+            self._first, self._at_first = now, n
         self.done += n
         if self._live is not None:
             self._live.advance(self._task, n)
-        elif (now := time.monotonic()) - self._spoke >= PLAIN_EVERY:
+        elif now - self._spoke >= PLAIN_EVERY:
             self._spoke = now
-            say(self._plain(now - self._started))
+            say(self._plain(now - self._first))
 
     def _plain(self, spent: float) -> str:
-        rate = self.done / spent
-        if not self.total:
-            return f"{self.label}: {self.done}, {rate:.1f}/s"
-        left = (self.total - self.done) / rate
-        return f"{self.label}: {self.done}/{self.total}, {rate:.1f}/s, {clock(left)} left"
+        counted = f"{self.label}: {self.done}/{self.total}" if self.total else f"{self.label}: {self.done}"
+        rate = (self.done - self._at_first) / spent if spent > 0 else 0.0
+        if not rate:
+            return counted
+        left = f", {clock((self.total - self.done) / rate)} left" if self.total else ""
+        return f"{counted}, {rate:.1f}/s{left}"
 
 
 def clock(seconds: float) -> str:

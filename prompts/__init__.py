@@ -9,17 +9,18 @@
     >>> user
     Write a story about {{ character }} ...
 
-A plan names a file of its own (relative to the plan) or a bundled one without its suffix (`judge/story`).
-Values fill slots and are never template source; a value that is not there is an error, not an empty string.
+A turn marked `>>> shot user` or `>>> shot assistant` is a few-shot example: the model sees it, the record that is made
+from the answer does not carry it. A plan names a file of its own (relative to the plan) or a bundled one without its
+suffix (`judge/story`). Values fill slots and are never template source; a value that is not there is an error.
 """
 
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import yaml
-from jinja2 import StrictUndefined, Template, TemplateError, meta
+from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
@@ -46,19 +47,30 @@ class Front(BaseModel):
     scale: Annotated[tuple[int, int] | None, Field(description="lowest and highest score of a judge")] = None
 
 
+class Turn(NamedTuple):
+    """One turn of a prompt file."""
+
+    role: Role
+    shot: bool
+    template: Template
+
+
 class Prompt:
     """A parsed prompt file."""
 
-    def __init__(self, path: Path, front: Front, turns: list[tuple[Role, Template]]) -> None:
+    def __init__(self, path: Path, front: Front, turns: list[Turn]) -> None:
         self.path, self.front, self._turns = path, front, turns
         self.name = f"{path.stem}@{file_digest(path)[:8]}"
 
-    def render(self, values: Mapping[str, Any]) -> tuple[Message, ...]:
-        """The turns with their slots filled. Raises UsageError where a value is missing."""
+    def render(self, values: Mapping[str, Any], *, shots: bool = True) -> tuple[Message, ...]:
+        """The turns with their slots filled, few-shot turns too. Raises UsageError where a value is missing."""
+        turns = [t for t in self._turns if shots or not t.shot]
         try:
-            return tuple(Message(role=role, content=t.render(values).strip()) for role, t in self._turns)
+            return tuple(Message(role=t.role, content=t.template.render(values).strip()) for t in turns)
         except TemplateError as error:
             raise UsageError(f"{self.path}: {error.message}") from error
+        except (TypeError, ValueError, ArithmeticError) as error:  # what a template does with a value it cannot take
+            raise UsageError(f"{self.path}: {error}") from error
 
     def require(self, given: set[str]) -> None:
         """Raise UsageError for the first declared need that `given` has not."""
@@ -78,40 +90,42 @@ def load(path: Path) -> Prompt:
         front = Front.model_validate(yaml.safe_load(parts[1]))
     except (yaml.YAMLError, ValidationError) as error:
         raise UsageError(f"{path}: front matter: {' '.join(str(error).split())}") from error
-    turns: list[tuple[Role, Template]] = []
     first = parts[1].count("\n") + 3
-    for line, role, body in _turns(parts[2], path, first):
-        turns.append((role, _compile(path, line, body, front)))
+    turns = [
+        Turn(role, shot, _compile(path, line, body, front)) for line, role, shot, body in _turns(parts[2], path, first)
+    ]
     if not turns:
         raise UsageError(f"{path} has no turn; begin one with `{TURN}user`")
     return Prompt(path, front, turns)
 
 
-def _turns(text: str, path: Path, first: int) -> list[tuple[int, Role, str]]:
-    found: list[tuple[int, Role, list[str]]] = []
+def _turns(text: str, path: Path, first: int) -> list[tuple[int, Role, bool, str]]:
+    """Line, role, whether it is a few-shot turn, and text of every turn."""
+    found: list[tuple[int, Role, bool, list[str]]] = []
     for number, line in enumerate(text.splitlines(keepends=True), first):
         if line.startswith(TURN):
-            role = line.removeprefix(TURN).strip()
-            if role not in ("system", "user", "assistant"):
-                raise UsageError(f"{path}:{number} {role!r} is no role; use system, user or assistant")
-            found.append((number + 1, role, []))  # type: ignore[arg-type]
+            *shot, role = line.removeprefix(TURN).split() or [""]
+            if shot not in ([], ["shot"]) or role not in ("system", "user", "assistant"):
+                raise UsageError(f"{path}:{number} {line.strip()!r}: use {TURN}system, user or assistant")
+            found.append((number + 1, role, bool(shot), []))  # type: ignore[arg-type]
         elif found:
-            found[-1][2].append(line)
+            found[-1][3].append(line)
         elif line.strip():
             raise UsageError(f"{path}:{number} text before the first `{TURN}role` line")
-    return [(number, role, "".join(lines)) for number, role, lines in found]
+    return [(number, role, shot, "".join(lines)) for number, role, shot, lines in found]
 
 
 def _compile(path: Path, line: int, body: str, front: Front) -> Template:
     try:
-        names = meta.find_undeclared_variables(_jinja.parse(body))
+        tree = _jinja.parse(body)
+        names = meta.find_undeclared_variables(tree)
         template = _jinja.from_string(body)
     except TemplateError as error:
         at = line + (getattr(error, "lineno", 1) or 1) - 1
         raise UsageError(f"{path}:{at} {error.message}") from error
     for name in sorted(names):
         if name not in front.needs:
-            at = line + body[: body.find(name)].count("\n")
+            at = line + min(n.lineno for n in tree.find_all(nodes.Name) if n.name == name) - 1
             raise UsageError(f"{path}:{at} uses {name!r}, which is not in `needs`{nearest(name, front.needs)}")
     return template
 

@@ -12,18 +12,19 @@ from pipeline.engines import Answered, Engine, Request, Sampling
 from pipeline.errors import UsageError
 from pipeline.job import Job
 from pipeline.models import find
-from pipeline.records import Check, MadeBy, Message, Record, Seed, digest
+from pipeline.records import Check, MadeBy, Record, Seed, digest
 from pipeline.store import Tally, VersionWriter
 from stages.base import Inputs, Stage
 from stages.sources import AnySource
 from stages.tasks import AnyTask
+from stages.tasks.base import Question
 
 
 class _Asked(NamedTuple):
     record_id: str
     seed: Seed
     sample: int
-    messages: tuple[Message, ...]
+    question: Question
 
 
 class Generate(Stage):
@@ -77,14 +78,14 @@ class Generate(Stage):
 
     def _requests(self, job: Job, pending: deque[_Asked]) -> Iterator[Request]:
         for seed in self._seeds(job):
-            messages = self.task.ask(seed)
+            question = self.task.ask(seed)
+            said = [m.model_dump() for m in question.messages]
             for sample in range(self.samples):
-                said = [m.model_dump() for m in messages]
                 record_id = digest({"seed": seed.id, "messages": said, "sample": sample})
-                pending.append(_Asked(record_id, seed, sample, messages))
+                pending.append(_Asked(record_id, seed, sample, question))
                 yield Request(
                     id=record_id,
-                    messages=messages,
+                    messages=question.messages,
                     sampling=self.sampling,
                     seed=int(digest([job.seed, said, sample], 7), 16),
                     sample=sample,
@@ -110,7 +111,7 @@ class Generate(Stage):
 
     def _record(self, asked: _Asked, answered: Answered, maker: MadeBy) -> Record:
         completion = answered.completion
-        reading = self.task.read(asked.messages, completion)
+        reading = self.task.read(asked.question, completion)
         reason, detail = reading.reason, reading.detail
         if not reason and completion.finish_reason == "length" and self.truncated == "drop":
             reason, detail = "truncated", f"cut after {completion.completion_tokens} tokens"

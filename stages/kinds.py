@@ -5,7 +5,7 @@ import typing
 from typing import Any, get_args, get_origin
 
 from filters import AnyFilter
-from pipeline.component import Component, Knob, kind_of, members
+from pipeline.component import Component, is_knob, kind_of, members
 from pipeline.engines import AnyEngine
 from pipeline.errors import UsageError
 from stages.objectives import AnyObjective
@@ -48,7 +48,7 @@ def _setting(component: type[Component], name: str) -> dict[str, Any]:
         "type": type_name(field.annotation),
         "default": str(default) if isinstance(default, Component) else default,
         "help": field.description or "",
-        "speed_only": Knob in field.metadata,
+        "speed_only": is_knob(field),
     }
 
 

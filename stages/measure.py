@@ -10,11 +10,14 @@ import resource
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from stages.student import load
+
+SPEED_TOKENS = 48
 
 
 def main() -> None:
@@ -50,13 +53,14 @@ def measure(job: dict[str, Any], tell: Any) -> dict[str, Any]:
         loss, count = answer_loss(model, tokenizer, conversation)
         nll, tokens, size = nll + loss, tokens + count, size + len(conversation[-1]["content"].encode())
         tell({"advance": 1})
-    samples, speed = generate(model, tokenizer, job)
+    samples = generate(model, tokenizer, job)
     tell({"advance": 1})
+    rate = speed(model, tokenizer, job)
     return {
         "perplexity": math.exp(nll / tokens) if tokens else None,
         "bits_per_byte": nll / math.log(2) / size if size else None,
         "tokens": tokens,
-        "tokens_per_second": speed,
+        "tokens_per_second": rate,
         "peak_memory": peak_memory(device),
         "parameters": sum(p.numel() for p in model.parameters()),
         "samples": samples,
@@ -81,33 +85,50 @@ def answer_loss(model: Any, tokenizer: Any, conversation: list[dict[str, str]]) 
     return torch.nn.functional.cross_entropy(logits, target, reduction="sum").item(), len(target)
 
 
-def generate(model: Any, tokenizer: Any, job: dict[str, Any]) -> tuple[list[str], float]:
-    """Answers to the prompts in one batch, and generated tokens per second (padding after an end not counted)."""
+def generate(model: Any, tokenizer: Any, job: dict[str, Any]) -> list[str]:
+    """Answers to the first held-out prompts, in one batch, under the plan's sampling."""
     import torch
 
-    prompts = [c[:-1] for c in job["conversations"][: job["samples"]]]
-    if not prompts:
-        return [], 0.0
-    tokenizer.padding_side = "left"
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    batch = tokenizer.apply_chat_template(
-        prompts, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
-    ).to(model.device)
+    batch = _prompts(model, tokenizer, job)
+    if batch is None:
+        return []
     sampling = job["sampling"]
     drawn = sampling["temperature"] > 0
     how = {"temperature": sampling["temperature"], "top_p": sampling["top_p"]} if drawn else {}
-    started = time.monotonic()
     with torch.inference_mode():
         out = model.generate(
             **batch, do_sample=drawn, max_new_tokens=sampling["max_tokens"], pad_token_id=tokenizer.pad_token_id, **how
         )
-    spent = time.monotonic() - started
-    answers = out[:, batch["input_ids"].shape[1] :].tolist()
-    ends = model.generation_config.eos_token_id
-    stop = set(ends if isinstance(ends, list) else [ends])
-    lengths = [next((i + 1 for i, t in enumerate(a) if t in stop), len(a)) for a in answers]
-    texts = [tokenizer.decode(a[:n], skip_special_tokens=True).strip() for a, n in zip(answers, lengths, strict=True)]
-    return texts, sum(lengths) / spent
+    answers = out[:, batch["input_ids"].shape[1] :]
+    return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+
+def speed(model: Any, tokenizer: Any, job: dict[str, Any]) -> float:
+    """Tokens per second of greedy decoding, the same number of tokens for every model: no early end counts."""
+    import torch
+
+    batch = _prompts(model, tokenizer, job)
+    if batch is None:
+        return 0.0
+    fixed = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id}
+    with torch.inference_mode():
+        model.generate(**batch, min_new_tokens=4, max_new_tokens=4, **fixed)  # warm up
+        started = time.monotonic()
+        out = model.generate(**batch, min_new_tokens=SPEED_TOKENS, max_new_tokens=SPEED_TOKENS, **fixed)
+    made = out.shape[0] * (out.shape[1] - batch["input_ids"].shape[1])
+    return float(made / (time.monotonic() - started))
+
+
+def _prompts(model: Any, tokenizer: Any, job: dict[str, Any]) -> Any:
+    """The first prompts as one left-padded batch; None where the plan wants none."""
+    prompts = [c[:-1] for c in job["conversations"][: job["samples"]]]
+    if not prompts:
+        return None
+    tokenizer.padding_side = "left"
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer.apply_chat_template(
+        prompts, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+    ).to(model.device)
 
 
 def peak_memory(device: str) -> int:
@@ -116,6 +137,10 @@ def peak_memory(device: str) -> int:
         import torch
 
         return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss would count what the parent had when it forked
+        (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -24,7 +24,7 @@ class Plan(Component):
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", description="names the run's folder")]
     about: Annotated[str, Field(description="a line for people")] = ""
-    seed: Annotated[int, Field(ge=0, description="the one source of randomness")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="the one source of randomness")] = 0
     teacher: AnyEngine | None = None
     generate: Generate | None = None
     filter: FilterStage | None = None

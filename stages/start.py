@@ -1,12 +1,13 @@
 """init: a commented plan to start from, with seeds and a prompt beside it."""
 
+import re
 from pathlib import Path
 
 from pipeline.errors import UsageError
 
 PLAN = """\
-# A run from seeds to a student. Every setting: `pipeline kinds`; what would run: `pipeline check {name}/plan.yaml`.
-name: {name}
+# A run from seeds to a student. Every setting: `pipeline kinds`; what would run: `pipeline check {folder}/plan.yaml`.
+name: "{name}"
 about: what this run is for
 seed: 0
 
@@ -71,7 +72,8 @@ def write(folder: Path) -> list[Path]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty", hint="choose another name")
     folder.mkdir(parents=True, exist_ok=True)
-    files = {"plan.yaml": PLAN.format(name=folder.name), "prompt.md": PROMPT, "seeds.jsonl": SEEDS}
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in files]
+    name = re.sub(r"[^\w-]+", "-", folder.resolve().name).strip("-") or "plan"
+    files = {"plan.yaml": PLAN.format(name=name, folder=folder), "prompt.md": PROMPT, "seeds.jsonl": SEEDS}
+    for file, text in files.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return [folder / file for file in files]

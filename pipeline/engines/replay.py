@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
+from pydantic import ValidationError
 
 from pipeline.component import PlanFile
 from pipeline.engines.base import Answered, Completion, Engine, Request
@@ -40,8 +41,7 @@ class ReplaySession:
     def __init__(self, words: dict[str, str], recording: Path) -> None:
         self._words = words
         with recording.open("rb") as file:
-            rows = [_parse(line, recording, n) for n, line in enumerate(file, 1)][1:]
-        self._answers = {row["key"]: Completion.model_validate(row["completion"]) for row in rows}
+            self._answers = dict(_answer(line, recording, n) for n, line in enumerate(file, 1) if n > 1)
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
         """Look every request up."""
@@ -53,9 +53,19 @@ class ReplaySession:
         """Nothing to free."""
 
 
+def _answer(line: bytes, file: Path, number: int) -> tuple[str, Completion]:
+    row = _parse(line, file, number)
+    try:
+        return row["key"], Completion.model_validate(row["completion"])
+    except (KeyError, ValidationError) as error:
+        raise DataError(f"{file}:{number} has no `key` and `completion`") from error
+
+
 def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:
     try:
-        row: dict[str, Any] = orjson.loads(line)
+        row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         raise DataError(f"{file}:{number} is not JSON") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{file}:{number} is not a JSON object")
     return row

@@ -59,7 +59,7 @@ class Vllm(Engine):
             arguments["revision"] = self.revision
         if not machine.gpus():
             _refuse_too_large(model, arguments["dtype"])
-            arguments |= _cpu_settings()
+            arguments |= _cpu_settings(self.max_model_len)
         return VllmSession(model, arguments | self.engine, log)
 
 
@@ -74,11 +74,19 @@ def _refuse_too_large(model: Model, dtype: str) -> None:
         )
 
 
-def _cpu_settings() -> dict[str, Any]:
-    """Environment and arguments that vLLM's CPU build needs; the user's own environment wins."""
+def _cpu_settings(max_model_len: int) -> dict[str, Any]:
+    """Environment and arguments that vLLM's CPU build needs; the user's own environment wins.
+
+    Prefills are not split over steps: vLLM 0.32 cannot rewind the generator of a seeded request on a CPU and dies.
+    """
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(machine.kv_cache_gib()))
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", machine.cpu_list())
-    return {"enforce_eager": True, "gpu_memory_utilization": 0.3}
+    return {
+        "enforce_eager": True,  # compiling gains 7 % and costs 100 s at every start
+        "gpu_memory_utilization": 0.3,
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(4096, max_model_len),
+    }
 
 
 class VllmSession:
@@ -180,13 +188,15 @@ class VllmSession:
         if getattr(self, "_llm", None) is None:
             return
         with console.silenced(self._log):
-            self._llm = None
-            gc.collect()
             import torch
             from vllm.distributed import destroy_distributed_environment, destroy_model_parallel
 
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+            gc.collect()
             destroy_model_parallel()
             destroy_distributed_environment()
+            gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 

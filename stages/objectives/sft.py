@@ -44,7 +44,7 @@ class Sft(Objective):
     def trainer(self, model: Any, tokenizer: Any, rows: Any, folder: Path, seed: int) -> Any:
         """An SFTTrainer; on a CPU in float32, on a GPU in bfloat16 where it can."""
         import torch
-        from trl import SFTConfig, SFTTrainer
+        from trl import SFTConfig
 
         cuda = torch.cuda.is_available()
         settings = self.model_dump(exclude={"kind", "lora", "config", "warmup_ratio"})
@@ -72,10 +72,45 @@ class Sft(Objective):
             from peft import LoraConfig
 
             peft = LoraConfig(task_type="CAUSAL_LM", **self.lora.model_dump())
-        return SFTTrainer(model=model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=peft)
+        return trainer_class(config)(
+            model=model, args=config, train_dataset=rows, processing_class=tokenizer, peft_config=peft
+        )
 
 
 def _steps(rows: int, sft: Sft) -> int:
     """Optimizer steps of the whole training."""
     batch = sft.per_device_train_batch_size * sft.gradient_accumulation_steps
     return max(1, round(-(-rows // batch) * sft.num_train_epochs))
+
+
+def trainer_class(config: Any) -> Any:
+    """TRL's SFTTrainer; on a CPU with the same loss computed at the trained positions only.
+
+    TRL's fused head works through every position, prompt and padding too, in chunks made for GPUs: 6 s for a step
+    that takes 1.6 s this way (8 rows, 46 M parameters, 2 cores).
+    """
+    import torch
+    from trl import SFTTrainer
+
+    if not config.use_cpu or config.loss_type != "nll" or config.label_smoothing_factor:
+        return SFTTrainer
+
+    class TrainedPositions(SFTTrainer):  # type: ignore[misc]  # TRL is not typed
+        """Cross-entropy summed over trained tokens, divided by their number in the whole batch."""
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if return_outputs or self.aux_loss_enabled:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            inputs = dict(inputs)
+            labels = inputs.pop("labels")[:, 1:]
+            columns = (labels != -100).any(0).nonzero().squeeze(1)
+            logits = model(**inputs, use_cache=False, logits_to_keep=columns).logits
+            targets = labels[:, columns]
+            trained = targets != -100
+            loss = torch.nn.functional.cross_entropy(logits[trained].float(), targets[trained], reduction="sum")
+            count = trained.sum() if num_items_in_batch is None else num_items_in_batch
+            return loss / torch.as_tensor(count).clamp(min=1)
+
+    return TrainedPositions

@@ -1,12 +1,20 @@
 """What a task is: it turns a seed into a question, and the teacher's words into an example."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.component import Component
 from pipeline.engines import Completion
 from pipeline.records import Message, Seed
+
+
+class Question(NamedTuple):
+    """What the teacher is sent, and the part of it that the example keeps: few-shot turns are left
+    behind, so that the student learns to answer without them (context distillation, arXiv 2112.00861, section 2.2).
+    """
+
+    messages: tuple[Message, ...]
+    kept: tuple[Message, ...]
 
 
 class Reading(NamedTuple):
@@ -25,12 +33,12 @@ class Task(Component):
         """Raise UsageError where the source's fields are not what the task needs."""
 
     @abstractmethod
-    def ask(self, seed: Seed) -> tuple[Message, ...]:
+    def ask(self, seed: Seed) -> Question:
         """The conversation to send. Raises UsageError that names the seed's place."""
 
-    def read(self, asked: Sequence[Message], completion: Completion) -> Reading:
+    def read(self, asked: Question, completion: Completion) -> Reading:
         """The example: what was asked and the answer to it."""
-        messages = [*asked, Message(role="assistant", content=completion.text.strip())]
+        messages = [*asked.kept, Message(role="assistant", content=completion.text.strip())]
         if completion.error:
             return Reading(messages, "no_answer", completion.error)
         if not completion.text.strip():

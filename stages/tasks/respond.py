@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from pipeline.config import nearest
 from pipeline.errors import UsageError
 from pipeline.records import Message, Seed
-from stages.tasks.base import Task
+from stages.tasks.base import Question, Task
 
 
 class Respond(Task):
@@ -25,17 +25,21 @@ class Respond(Task):
                 f"{nearest(self.field, sorted(given))}"
             )
 
-    def ask(self, seed: Seed) -> tuple[Message, ...]:
+    def ask(self, seed: Seed) -> Question:
         """The seed's prompt as a user turn, or its messages as they are."""
         value = seed.fields.get(self.field)
         first = [Message(role="system", content=self.system)] if self.system else []
         if isinstance(value, str) and value.strip():
-            return (*first, Message(role="user", content=value))
+            return _whole(*first, Message(role="user", content=value))
         if isinstance(value, list) and value:
             try:
                 turns = [Message.model_validate(turn) for turn in value]
             except ValidationError as error:
                 raise UsageError(f"{seed.where}: {self.field} is not a list of role and content") from error
             if turns[-1].role == "user":
-                return (*first, *turns)
+                return _whole(*first, *turns)
         raise UsageError(f"{seed.where}: {self.field} holds neither a prompt nor messages that end with a user turn")
+
+
+def _whole(*messages: Message) -> Question:
+    return Question(messages, messages)

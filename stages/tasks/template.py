@@ -3,9 +3,9 @@
 from typing import Literal
 
 from pipeline.errors import UsageError
-from pipeline.records import Message, Seed
+from pipeline.records import Seed
 from prompts import PromptFile, load
-from stages.tasks.base import Task
+from stages.tasks.base import Question, Task
 
 
 class TemplateTask(Task):
@@ -18,10 +18,11 @@ class TemplateTask(Task):
         """Every declared need is a field of the source."""
         load(self.prompt).require(given)
 
-    def ask(self, seed: Seed) -> tuple[Message, ...]:
-        """The rendered turns."""
+    def ask(self, seed: Seed) -> Question:
+        """The rendered turns; the example keeps those that are no few-shot turns."""
+        prompt = load(self.prompt)
         try:
-            return load(self.prompt).render(seed.fields)
+            return Question(prompt.render(seed.fields), prompt.render(seed.fields, shots=False))
         except UsageError as error:
             raise UsageError(f"{seed.where}: {error}") from error
 
