@@ -258,7 +258,7 @@ def _arguments(given: list[str]) -> list[str]:
     following = [*given[1:], "-"]
     return [
         "--dropped=*" if word == "--dropped" and after.startswith("-") else word
-        for word, after in zip(given, following, strict=True)
+        for word, after in zip(given, following, strict=False)  # nothing follows nothing
     ]
 
 

@@ -121,7 +121,8 @@ class Job:
     def _session(self, engine: Engine) -> Session:
         key = engine.model_dump_json()
         if key not in self._sessions:
-            ensure(engine.model, engine.revision)
+            for name, revision in engine.weights():
+                ensure(name, revision)
             self.run.create()
             log = self.run.logs / f"{getattr(engine, 'kind', 'engine')}.log"
             started = time.monotonic()

@@ -50,7 +50,7 @@ class Stage(Component):
 
     def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
         """Names and revisions of all models this stage loads."""
-        return [(e.model, e.revision) for e in self.asks(teacher)]
+        return [w for e in self.asks(teacher) for w in e.weights()]
 
     def settings(self, seed: int, teacher: Engine | None) -> dict[str, Any]:
         """Everything in the plan that shapes this stage's output."""

@@ -1,6 +1,7 @@
 """train: TRL teaches the student what curation kept."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -137,10 +138,17 @@ def _count_steps(trainer: Any) -> int:
 
 
 def _checkpoint(folder: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
-
-    found: str | None = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    return found
+    """The newest whole checkpoint; one that was being written when the run was killed is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
+    for checkpoint in found:
+        try:
+            orjson.loads((checkpoint / "trainer_state.json").read_bytes())  # the trainer writes it last
+        except (OSError, orjson.JSONDecodeError):
+            shutil.rmtree(checkpoint)
+            continue
+        console.say(f"going on from {checkpoint.name}")
+        return str(checkpoint)
+    return None
 
 
 def _progress(bar: console.Bar) -> Any:

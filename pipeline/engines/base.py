@@ -98,6 +98,10 @@ class Engine(Component):
         """What shapes the output: the engine's words, and the licence that is written beside them."""
         return {**self.words(), "licence": self.licence}
 
+    def weights(self) -> list[tuple[str, str]]:
+        """Names and revisions of the models that have to be on this machine."""
+        return [(self.model, self.revision)]
+
     @abstractmethod
     def words(self) -> dict[str, str]:
         """What identifies this engine's words in memo keys: engine kind, model, revision, dtype."""

@@ -22,6 +22,10 @@ class Replay(Engine):
     kind: Literal["replay"] = "replay"
     recording: PlanFile
 
+    def weights(self) -> list[tuple[str, str]]:
+        """None: that is what a recording is for."""
+        return []
+
     def words(self) -> dict[str, str]:
         """Those of the engine that was recorded, so that keys agree with its memo."""
         with self.recording.open("rb") as file:
