@@ -62,7 +62,15 @@ endef
 	echo "Installing into .venv ($*, $$("$$python" -V)): a few minutes, without further word"
 	[ -d .venv ] || "$$python" -m venv .venv
 	$(INSTALL) $(PIP_PIN)
-	if [ $* = cpu ]; then $(INSTALL) --no-deps -r locks/cpu.txt; else $(INSTALL) -e '.[all,dev]'; fi
+	if [ $* = gpu ]; then
+		$(INSTALL) -e '.[all,dev]'
+	else
+		$(INSTALL) --no-deps -r locks/cpu.txt
+		$(PY) -c 'import sys, importlib.metadata as m; sys.exit("+cpu" not in m.version("torch"))' || {
+			echo "pip found torch's CUDA build: make it see PyTorch's CPU index (locks/cpu.txt), then make clean venv" >&2
+			exit 1
+		}
+	fi
 	echo "Packages installed after $$((SECONDS - start)) s"
 	touch $@
 

@@ -1,0 +1,45 @@
+"""Every component of every family, and an example of each; a new component fails the contract until it has one."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.component import Component, kind_of, members
+from stages.kinds import FAMILIES
+from tests.helpers import empty_recording, stub_model
+
+ASK = "---\nabout: x\nneeds: [character]\n---\n>>> user\nA story about {{ character }}.\n"
+RUBRIC = (
+    "---\nabout: x\nneeds: [prompt, answer, fence]\nscale: [1, 5]\n---\n"
+    ">>> user\n{{ prompt }} <text-{{ fence }}>{{ answer }}</text-{{ fence }}>\n"
+)
+COMPONENTS = [(family, component) for family, union in FAMILIES.items() for component in members(union)]
+NAMES = [f"{family}-{kind_of(component)}" for family, component in COMPONENTS]
+
+
+def of(family: str) -> list[type[Component]]:
+    """The components of one family."""
+    return [component for name, component in COMPONENTS if name == family]
+
+
+def example(component: type[Component], folder: Path) -> Any:
+    """A valid component with as few settings as it needs."""
+    return component.model_validate({"kind": kind_of(component)} | required(kind_of(component), folder))
+
+
+def required(kind: str, folder: Path) -> dict[str, Any]:
+    """The settings a kind cannot do without."""
+    if kind in ("vllm", "replay"):
+        model = {"model": str(stub_model(folder / "model"))}
+        return model | ({"recording": empty_recording(folder / "r.jsonl")} if kind == "replay" else {})
+    if kind == "jsonl":
+        (folder / "seeds.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": "a"}\n')
+        return {"path": folder / "seeds.jsonl"}
+    (folder / "ask.md").write_text(ASK)
+    (folder / "rubric.md").write_text(RUBRIC)
+    settings: dict[str, dict[str, Any]] = {
+        "grid": {"axes": {"prompt": ["a", "b", "c"]}},
+        "template": {"prompt": folder / "ask.md"},
+        "judge": {"prompt": folder / "rubric.md"},
+        "words": {"banned": ["robot"]},
+    }
+    return settings.get(kind, {})
