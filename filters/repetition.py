@@ -32,12 +32,12 @@ class Repetition(Filter):
 
     def judge(self, record: Record) -> Check:
         """The largest share of repeated characters; the reason names the measure that failed."""
-        text = unicodedata.normalize("NFC", record.answer)
+        text = unicodedata.normalize("NFC", record.answer).casefold()
         for phrase, most in self.at_most.items():
-            count = text.count(unicodedata.normalize("NFC", phrase))
+            count = text.count(unicodedata.normalize("NFC", phrase).casefold())
             if count > most:
                 return self.no(count, "repeated_phrase", f"{phrase!r} stands {count} times, over {most}")
-        words = _WORD.findall(text.casefold())
+        words = _WORD.findall(text)
         measured = (
             ("repeated_lines", repeated_lines(text), self.max_line_share),
             ("repeated_ngram", top_ngram(words, self.n), self.max_top_share),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
+import orjson
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,6 +16,7 @@ from pipeline.errors import UsageError
 
 M = TypeVar("M", bound=BaseModel)
 Place = tuple[str | int, ...]
+DEPTH = 64  # levels of a plan; deeper is an alias of itself
 
 
 def load(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
@@ -32,6 +34,10 @@ def load(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if (place := _no_json(data)) is not None:
+        raise UsageError(
+            f"{path} {_dotted(place)}: JSON has no form for this value, and every setting is written as JSON"
+        )
     if not isinstance(data, dict):
         raise UsageError(f"{path} holds no settings: a plan is a mapping such as `name: stories`")
     lines: dict[Place, int] = {}
@@ -47,6 +53,22 @@ def load(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
     if problems:
         raise UsageError(_listed(path, problems))
     return plan
+
+
+def _no_json(value: Any, place: Place = ()) -> Place | None:
+    """Where a value lies that cannot be written as JSON; an alias of itself is one."""
+    if len(place) > DEPTH:
+        return place[:4]
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        if isinstance(value, dict) and any(not isinstance(key, str) for key in value):
+            return place
+        return next((bad for key, inner in items if (bad := _no_json(inner, (*place, key))) is not None), None)
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return place
+    return None
 
 
 def override_value(data: dict[str, Any], override: str) -> None:

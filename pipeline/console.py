@@ -95,7 +95,7 @@ def width() -> int:
     """Columns of the terminal; 100 where there is none."""
     if columns := os.environ.get("COLUMNS", ""):
         return int(columns) if columns.isdigit() else 100
-    return min(os.get_terminal_size(2).columns, 140) if os.isatty(2) else 100
+    return min(os.get_terminal_size(2).columns or 100, 140) if os.isatty(2) else 100
 
 
 @contextlib.contextmanager
@@ -150,6 +150,8 @@ class Bar:
                 TimeRemainingColumn(),
                 console=_talk,
                 transient=True,
+                redirect_stdout=False,  # rich would put itself in the place of the stderr it writes to
+                redirect_stderr=False,
             )
 
     def __enter__(self) -> "Bar":

@@ -73,19 +73,22 @@ class Job:
         words = engine.words()
         found: deque[Answered] = deque()
         waiting: dict[str, list[Request]] = {}
+        asked: list[Request] = []
+        while not asked:  # what is remembered streams through before an engine is opened
+            batch = list(islice(requests, LOOKUP))
+            if not batch:
+                return
+            asked = list(self._misses(batch, words, found, waiting))
+            yield from _drain(found)
 
-        def missing() -> Iterator[Request]:
-            while batch := list(islice(requests, 1 if waiting else LOOKUP)):
-                yield from self._misses(batch, words, found, waiting)
+        def fresh() -> Iterator[Request]:
+            yield from asked
+            for request in requests:
+                yield from self._misses([request], words, found, waiting)
 
-        fresh = missing()
-        first = next(fresh, None)
-        yield from _drain(found)
-        if first is None:
-            return
         session = self._session(engine)
         started = time.monotonic()
-        for answered in session.complete(_chain(first, fresh)):
+        for answered in session.complete(fresh()):
             key = answered.request.key(words)
             completion = answered.completion
             if not completion.error:
@@ -111,9 +114,6 @@ class Job:
                 found.append(Answered(request, known[key]))
             elif key in waiting:
                 waiting[key].append(request)
-            elif since := self.memo.get([key]):  # an equal request of this batch was answered meanwhile
-                self.usage["remembered"] += 1
-                found.append(Answered(request, since[key]))
             else:
                 waiting[key] = [request]
                 yield request
@@ -135,8 +135,3 @@ class Job:
 def _drain(found: deque[Answered]) -> Iterator[Answered]:
     while found:
         yield found.popleft()
-
-
-def _chain(first: Request, rest: Iterator[Request]) -> Iterator[Request]:
-    yield first
-    yield from rest

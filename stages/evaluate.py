@@ -29,6 +29,10 @@ class Evaluate(Stage):
     samples: Annotated[int, Field(ge=0, description="held-out prompts every model answers")] = 8
     sampling: Sampling = Sampling(temperature=0.7, top_p=0.95, max_tokens=160)
 
+    def settings(self, seed: int, teacher: Engine | None) -> dict[str, Any]:
+        """The teacher is measured too."""
+        return super().settings(seed, teacher) | {"teacher": teacher.identity() if teacher else None}
+
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
         """One process per model, the same rows for all."""
         heldout = list(islice(inputs.rows.read("heldout"), self.rows))

@@ -4,6 +4,7 @@ Understood besides records: `messages`; `prompt` and `completion`; `instruction`
 (Alpaca); `conversations` with `from` and `value` (ShareGPT). Other keys are carried in `meta`.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.records import Check, Message, Record, Split, digest
 from pipeline.store import Shard, Version
 from stages.sources.jsonl import read_rows
 
+DATE = re.compile(r"\d{4}-\d\d")
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 
 
@@ -80,9 +82,15 @@ def to_record(row: dict[str, Any], where: str) -> Record:
             f"{where} holds no example; it needs `messages`, `prompt` and `completion`, "
             "`instruction` and `output`, or `conversations`"
         )
-    own = str(row.get("id", "")) or digest(said)
+    own = _own_id(row.get("id")) or digest(said)
     meta = {k: v for k, v in row.items() if k not in used and k != "id"}
     return Record(id=own, task="given", messages=messages, seeds=[own], checks=[Check(name="given")], meta=meta)
+
+
+def _own_id(value: Any) -> str:
+    """The row's id as text; one that looks like a date gets a prefix, or loaders would make it one."""
+    own = "" if value is None else str(value)
+    return f"row-{own}" if DATE.match(own) else own
 
 
 def _messages(row: dict[str, Any]) -> tuple[list[Message], set[str]]:

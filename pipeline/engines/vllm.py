@@ -21,7 +21,7 @@ from pipeline.errors import ModelError
 from pipeline.models import Model, find, parameters
 from pipeline.records import digest
 
-SHAPING = ("quantization", "max_model_len", "seed", "tokenizer", "hf_overrides", "rope_scaling")
+SHAPING = ("quantization", "seed", "tokenizer", "hf_overrides", "rope_scaling")
 
 
 class Vllm(Engine):
@@ -30,8 +30,12 @@ class Vllm(Engine):
     kind: Literal["vllm"] = "vllm"
     dtype: Annotated[str, Field(description="auto, float32, bfloat16...; auto is float32 on a CPU")] = "auto"
     max_model_len: Annotated[int, Field(ge=16, description="longest prompt + answer, in tokens")] = 4096
-    max_num_seqs: Annotated[int, Knob(), Field(ge=1, description="sequences decoded at once; 0: vLLM's own")] = 64
+    max_num_seqs: Annotated[int, Knob(), Field(ge=1, description="sequences decoded at once")] = 64
     engine: Annotated[dict[str, Any], Knob(), Field(description="further vLLM engine arguments, as they are")] = {}
+
+    def identity(self) -> dict[str, Any]:
+        """`max_model_len` decides which requests are refused, so versions count it; answers do not depend on it."""
+        return super().identity() | {"max_model_len": self.max_model_len}
 
     def words(self) -> dict[str, str]:
         """Model, revision and number format; engine arguments count where they shape the output."""
@@ -167,16 +171,18 @@ class VllmSession:
         except Exception as error:  # a chat template is code of the model's maker: any error is its own
             ready.append(Answered(request, Completion(error=f"chat template: {error}")))
             return ""
-        room = self._limit - len(ids)
-        if room < 1:
-            problem = f"prompt of {len(ids)} tokens, the model takes {self._limit}"
+        if len(ids) + request.sampling.max_tokens > self._limit:
+            problem = (
+                f"a prompt of {len(ids)} tokens and max_tokens {request.sampling.max_tokens} "
+                f"pass max_model_len {self._limit}"
+            )
             ready.append(Answered(request, Completion(error=problem)))
             return ""
         self._serial += 1
         serial = str(self._serial)
         with console.silenced(self._log):
             try:
-                self._llm.llm_engine.add_request(serial, {"prompt_token_ids": ids}, _params(request, room))
+                self._llm.llm_engine.add_request(serial, {"prompt_token_ids": ids}, _params(request))
             except ValueError as error:
                 ready.append(Answered(request, Completion(error=" ".join(str(error).split())[:400])))
                 return ""
@@ -201,7 +207,7 @@ class VllmSession:
                 torch.cuda.empty_cache()
 
 
-def _params(request: Request, room: int) -> Any:
+def _params(request: Request) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -212,7 +218,6 @@ def _params(request: Request, room: int) -> Any:
         structured = StructuredOutputsParams(json=request.json_schema)
     sampling = request.sampling.model_dump()
     sampling["stop"] = list(sampling["stop"]) or None
-    sampling["max_tokens"] = min(sampling["max_tokens"], room)
     return SamplingParams(
         **sampling,
         seed=request.seed,

@@ -55,7 +55,6 @@ def test_a_phrase_may_stand_so_often_and_no_oftener() -> None:
     assert (check.reason, check.value, check.detail) == ("repeated_phrase", 6, "'같은' stands 6 times, over 5")
 
 
-@pytest.mark.xfail(strict=True, reason="at_most is case-sensitive, unlike the other measures and filters")
 def test_case_of_a_phrase_does_not_matter() -> None:
     """`once upon a time` in a plan also counts the one that begins a sentence."""
     rule = Repetition(at_most={"once upon a time": 2}, max_top_share=1, max_duplicate_share=1)

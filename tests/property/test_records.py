@@ -119,7 +119,6 @@ def test_datasets_reads_any_mix(shards: list[str], tmp_path: Path, order: int) -
     assert set(rows.column_names) == set(Record.model_fields)
 
 
-@pytest.mark.xfail(strict=True, reason="Arrow infers a timestamp from ids that are all ISO dates")
 def test_ids_that_look_like_dates_are_text(shards: list[str], tmp_path: Path) -> None:
     """Ids that a user's file brought stay the text they are, in any mix."""
     from datasets import load_dataset
