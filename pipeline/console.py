@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+SETTLED = 10  # items after which a rate means something
 PLAIN_EVERY = 15.0  # seconds between progress lines where there is no terminal
 
 _quiet = False
@@ -184,7 +185,7 @@ class Bar:
     def _plain(self, spent: float) -> str:
         counted = f"{self.label}: {self.done}/{self.total}" if self.total else f"{self.label}: {self.done}"
         rate = (self.done - self._at_first) / spent if spent > 0 else 0.0
-        if not rate:
+        if self.done - self._at_first < SETTLED:
             return counted
         left = f", {clock((self.total - self.done) / rate)} left" if self.total else ""
         return f"{counted}, {rate:.1f}/s{left}"

@@ -88,16 +88,15 @@ class Job:
 
         session = self._session(engine)
         started = time.monotonic()
-        for answered in session.complete(fresh()):
-            key = answered.request.key(words)
-            completion = answered.completion
-            if not completion.error:
-                self.memo.put(key, words, completion)
-            self.usage["asked"] += 1
-            self.usage["prompt_tokens"] += completion.prompt_tokens
-            self.usage["completion_tokens"] += completion.completion_tokens
-            for request in waiting.pop(key):
-                yield Answered(request, completion)
+        for answers in session.complete(fresh()):
+            keyed = [(answered.request.key(words), answered.completion) for answered in answers]
+            self.memo.put(words, {key: completion for key, completion in keyed if not completion.error})
+            for key, completion in keyed:
+                self.usage["asked"] += 1
+                self.usage["prompt_tokens"] += completion.prompt_tokens
+                self.usage["completion_tokens"] += completion.completion_tokens
+                for request in waiting.pop(key):
+                    yield Answered(request, completion)
             yield from _drain(found)
         yield from _drain(found)
         self.usage["engine_seconds"] += round(time.monotonic() - started)

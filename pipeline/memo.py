@@ -5,7 +5,7 @@ sees it, so a killed run loses at most what the engine had in flight. Keys come 
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -59,10 +59,17 @@ class Memo:
         except (sqlite3.Error, ValueError) as error:
             raise DataError(f"the memo {self.path} cannot be read: {error}", hint=DAMAGED) from error
 
-    def put(self, key: str, engine: dict[str, str], completion: Completion) -> None:
-        """Remember a completion; on disk when this returns."""
-        row = (key, orjson.dumps(engine).decode(), completion.model_dump_json())
-        self._db.execute("insert or replace into completion values (?, ?, ?)", row)
+    def put(self, engine: dict[str, str], completions: Mapping[str, Completion]) -> None:
+        """Remember completions by key, all in one transaction; on disk when this returns."""
+        said_by = orjson.dumps(engine).decode()
+        rows = [(key, said_by, completion.model_dump_json()) for key, completion in completions.items()]
+        self._db.execute("begin immediate")
+        try:
+            self._db.executemany("insert or replace into completion values (?, ?, ?)", rows)
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
 
     def __len__(self) -> int:
         return int(self._db.execute("select count(*) from completion").fetchone()[0])

@@ -61,14 +61,14 @@ class ScriptedSession:
     def __init__(self, recording: Path, script: Script) -> None:
         self.recording, self.script = recording, script
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
         """Every request once, in order."""
         for request in requests:
             completion = self.script(request)
             row = {"key": request.key(WORDS), "completion": completion.model_dump()}
             with self.recording.open("ab") as file:
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-            yield Answered(request, completion)
+            yield [Answered(request, completion)]
 
     def close(self) -> None:
         """Nothing to free."""

@@ -5,9 +5,10 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.engines.base import Answered, Completion, Engine, Request, Sampling, Session
+from pipeline.engines.openai import OpenAI
 from pipeline.engines.replay import Replay
 from pipeline.engines.vllm import Vllm
 
-AnyEngine = Annotated[Vllm | Replay, Field(discriminator="kind")]
+AnyEngine = Annotated[OpenAI | Replay | Vllm, Field(discriminator="kind")]
 
 __all__ = ["Answered", "AnyEngine", "Completion", "Engine", "Request", "Sampling", "Session"]

@@ -78,8 +78,11 @@ class Answered(NamedTuple):
 class Session(Protocol):
     """An open engine."""
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
-        """Answer every request once, in any order, pulling new ones as capacity frees up."""
+    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
+        """Answer every request once, in any order, pulling new ones as capacity frees up.
+
+        What has finished by now comes as one list, so that it can be made durable in one write.
+        """
         ...
 
     def close(self) -> None:

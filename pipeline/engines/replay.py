@@ -47,11 +47,11 @@ class ReplaySession:
         with recording.open("rb") as file:
             self._answers = dict(_answer(line, recording, n) for n, line in enumerate(file, 1) if n > 1)
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
         """Look every request up."""
         missing = Completion(error="not in the recording")
         for request in requests:
-            yield Answered(request, self._answers.get(request.key(self._words), missing))
+            yield [Answered(request, self._answers.get(request.key(self._words), missing))]
 
     def close(self) -> None:
         """Nothing to free."""

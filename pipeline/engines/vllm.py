@@ -121,8 +121,8 @@ class VllmSession:
         self._serial = 0
         self._limit = int(self._llm.model_config.max_model_len)
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
-        """Keep the engine full; yield each answer when its last token is there.
+    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
+        """Keep the engine full; yield answers as soon as their last token is there.
 
         Several calls may be under way at once (two judges in one chain): each gets its own answers.
         """
@@ -137,8 +137,10 @@ class VllmSession:
                         exhausted = True
                     elif serial := self._submit(request, ready):
                         mine.add(serial)
-                while ready:
-                    yield ready.popleft()
+                if ready:
+                    finished = list(ready)
+                    ready.clear()
+                    yield finished
                 if not mine:
                     if exhausted:
                         return

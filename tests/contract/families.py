@@ -28,7 +28,7 @@ def example(component: type[Component], folder: Path) -> Any:
 
 def required(kind: str, folder: Path) -> dict[str, Any]:
     """The settings a kind cannot do without."""
-    if kind in ("vllm", "replay"):
+    if kind in ("openai", "replay", "vllm"):
         model = {"model": str(stub_model(folder / "model"))}
         return model | ({"recording": empty_recording(folder / "r.jsonl")} if kind == "replay" else {})
     if kind == "jsonl":

@@ -138,7 +138,7 @@ def test_loaders_read_all_shards_together(finished: Path) -> None:
     rows = sum(manifest(finished, stage)["counts"]["kept"] for stage in ("generate", "filter", "curate"))
     loaded = datasets.load_dataset("json", data_files=files, cache_dir=str(finished / "cache"), split="train")
     assert len(loaded) == rows
-    assert duckdb.sql(f"select count(*) from read_json_auto('{files}')").fetchall() == [(rows,)]
+    assert duckdb.execute(f"select count(*) from read_json_auto('{files}')").fetchall() == [(rows,)]
     assert len(polars.read_ndjson(files)) == rows
 
 

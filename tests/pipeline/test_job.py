@@ -26,16 +26,16 @@ class Hurried:
     def __init__(self, ahead: int) -> None:
         self.ahead, self.asked, self.closed = ahead, list[str](), 0
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[Answered]:
+    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
         """Every request once, out of order."""
         held: list[Request] = []
         for request in requests:
             held.append(request)
             self.asked.append(request.messages[0].content)
             if len(held) >= self.ahead:
-                yield self._answer(held.pop())
+                yield [self._answer(held.pop())]
         while held:
-            yield self._answer(held.pop())
+            yield [self._answer(held.pop())]
 
     def _answer(self, request: Request) -> Answered:
         said = request.messages[0].content

@@ -145,7 +145,7 @@ def test_the_memo_gives_back_what_it_got(
     path = tmp_path_factory.mktemp("memo") / "memo.sqlite"
     with Memo(path) as memo:
         for key, completion in answers.items():
-            memo.put(key, {"engine": "x"}, completion)
+            memo.put({"engine": "x"}, {key: completion})
         assert memo.get([*answers, "unknown"]) == answers
     with Memo(path) as memo:
         assert len(memo) == len(answers)
@@ -156,7 +156,7 @@ def test_the_memo_gives_back_what_it_got(
 def test_the_memo_keeps_what_was_put_before_a_crash(tmp_path: Path) -> None:
     """A completion is durable when `put` returns: another connection sees it while the first is still open."""
     first = Memo(tmp_path / "memo.sqlite")
-    first.put("k", {}, Completion(text="토끼"))
+    first.put({}, {"k": Completion(text="토끼")})
     with Memo(tmp_path / "memo.sqlite") as second:
         assert second.get(["k"])["k"].text == "토끼"
 
@@ -177,7 +177,7 @@ def test_a_memo_damaged_in_the_middle_never_lies(tmp_path: Path) -> None:
     texts = {f"k{n}": f"{n} " * 400 for n in range(50)}
     with Memo(path) as memo:
         for key, text in texts.items():
-            memo.put(key, {}, Completion(text=text))
+            memo.put({}, {key: Completion(text=text)})
     whole = path.read_bytes()
     refused = 0
     for start in range(4096, len(whole) - 4096, 8192):
@@ -195,7 +195,7 @@ def test_an_answer_that_is_no_completion_is_refused(tmp_path: Path) -> None:
     """A row that somebody edited is not taken for a model's words."""
     path = tmp_path / "memo.sqlite"
     with Memo(path) as memo:
-        memo.put("k", {}, Completion(text="x"))
+        memo.put({}, {"k": Completion(text="x")})
     with sqlite3.connect(path) as db:
         db.execute("update completion set answer = '{\"text\": 3}'")
     db.close()

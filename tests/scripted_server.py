@@ -1,0 +1,74 @@
+"""A chat-completion server whose answers and failures are in the prompts; it writes down what it was asked.
+
+Run as `python -m tests.scripted_server LOG [DELAY]`: prints its port, appends every prompt to LOG. A prompt that
+begins with a word in capitals fails that way the first time it is asked, and is answered the second time.
+"""
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+asked: Counter[str] = Counter()
+
+
+def answer(prompt: str, n: int = 1) -> dict[str, Any]:
+    """What the server says to a prompt: always the same."""
+    text = f"An answer to {prompt}: {hashlib.sha256(prompt.encode()).hexdigest()}"
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return {"choices": [choice] * n, "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(text)}}
+
+
+def failure(request: web.Request, prompt: str) -> web.StreamResponse | None:
+    """The failure a prompt asks for."""
+    match prompt.split()[0]:
+        case "LIMIT":
+            return web.json_response({"error": "slow down"}, status=429, headers={"Retry-After": "0.2"})
+        case "BROKEN":
+            return web.Response(text='{"choices": [', content_type="application/json")
+        case "TWO":
+            return web.json_response(answer(prompt, 2))
+        case "CLOSE":
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+        case "ERROR":
+            return web.Response(status=500, text="out of order")
+        case "REFUSED":
+            return web.json_response({"error": "this prompt is not allowed"}, status=400)
+    return None
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    """POST /v1/chat/completions."""
+    body = await request.json()
+    prompt = body["messages"][-1]["content"]
+    asked[prompt] += 1
+    with Path(sys.argv[1]).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(prompt) + "\n")
+    if prompt.startswith("HANG") and asked[prompt] == 1:
+        await asyncio.sleep(30)
+    if (asked[prompt] == 1 or prompt.startswith("REFUSED")) and (failed := failure(request, prompt)) is not None:
+        return failed
+    await asyncio.sleep(float(sys.argv[2]) if len(sys.argv) > 2 else 0.02)
+    return web.json_response(answer(prompt))
+
+
+async def main() -> None:
+    """Serve on a free port of the loopback until killed."""
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", chat)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
