@@ -117,6 +117,10 @@ class Job:
                 waiting[key] = [request]
                 yield request
 
+    def use(self, engine: Engine, session: Session) -> None:
+        """Ask `engine` through a session that is open already."""
+        self._sessions[engine.model_dump_json()] = session
+
     def _session(self, engine: Engine) -> Session:
         key = engine.model_dump_json()
         if key not in self._sessions:

@@ -113,13 +113,13 @@ class VllmSession:
             except ImportError as error:
                 raise ModelError(f"vLLM is not installed ({error})", hint="`pipeline doctor` says how") from error
             try:
-                self._llm: Any = LLM(**arguments)
+                self.llm: Any = LLM(**arguments)
             except (ValueError, RuntimeError, OSError, MemoryError, TypeError) as error:
                 raise ModelError(_why(model, error, log), hint=_what_to_do(error)) from error
-        self._tokenizer = self._llm.get_tokenizer()
+        self._tokenizer = self.llm.get_tokenizer()
         self._running: dict[str, tuple[Request, deque[Answered]]] = {}
         self._serial = 0
-        self._limit = int(self._llm.model_config.max_model_len)
+        self._limit = int(self.llm.model_config.max_model_len)
 
     def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
         """Keep the engine full; yield answers as soon as their last token is there.
@@ -150,14 +150,14 @@ class VllmSession:
         finally:
             if mine:  # the caller stopped early: drop what is still being decoded
                 with console.silenced(self._log):
-                    self._llm.llm_engine.abort_request(list(mine))
+                    self.llm.llm_engine.abort_request(list(mine))
                 for serial in mine:
                     self._running.pop(serial, None)
 
     def _step(self) -> None:
         """Decode one token of everything that runs; hand finished answers to whoever asked."""
         with console.silenced(self._log):
-            outputs = self._llm.llm_engine.step()
+            outputs = self.llm.llm_engine.step()
         for output in outputs:
             if output.finished:
                 request, owner = self._running.pop(output.request_id)
@@ -184,7 +184,7 @@ class VllmSession:
         serial = str(self._serial)
         with console.silenced(self._log):
             try:
-                self._llm.llm_engine.add_request(serial, {"prompt_token_ids": ids}, _params(request))
+                self.llm.llm_engine.add_request(serial, {"prompt_token_ids": ids}, _params(request))
             except ValueError as error:
                 ready.append(Answered(request, Completion(error=" ".join(str(error).split())[:400])))
                 return ""
@@ -193,14 +193,14 @@ class VllmSession:
 
     def close(self) -> None:
         """Drop the engine and give its memory back."""
-        if getattr(self, "_llm", None) is None:
+        if getattr(self, "llm", None) is None:
             return
         with console.silenced(self._log):
             import torch
             from vllm.distributed import destroy_distributed_environment, destroy_model_parallel
 
-            self._llm.llm_engine.engine_core.shutdown()
-            self._llm = None
+            self.llm.llm_engine.engine_core.shutdown()
+            self.llm = None
             gc.collect()
             destroy_model_parallel()
             destroy_distributed_environment()

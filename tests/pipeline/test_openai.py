@@ -51,8 +51,10 @@ def session(server: Server, **settings: object) -> OpenAISession:
 def said(session: OpenAISession, prompts: list[str]) -> dict[str, Completion]:
     """The completion of every prompt, each exactly once."""
     requests = [Request(id=p, messages=(Message(role="user", content=p),)) for p in prompts]
-    answers = [a for batch in session.complete(requests) for a in batch]
-    session.close()
+    try:
+        answers = [a for batch in session.complete(requests) for a in batch]
+    finally:
+        session.close()
     assert Counter(a.request.id for a in answers) == Counter(prompts)
     return {a.request.id: a.completion for a in answers}
 
