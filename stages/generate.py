@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipeline import console
 from pipeline.engines import Answered, Engine, Request, Sampling
-from pipeline.errors import UsageError
+from pipeline.errors import ModelError, UsageError
 from pipeline.job import Job
 from pipeline.models import find
 from pipeline.records import Check, MadeBy, Record, Seed, digest
@@ -71,6 +71,8 @@ class Generate(Stage):
                     tally.kept += 1
                 out.write(record)
                 bar.advance()
+        if tally.dropped.get("no_answer") == tally.came:
+            raise ModelError(f"the teacher answered none of {tally.came} requests; the last problem: {record.detail}")
         out.manifest.ledger.append(tally)
 
     def _seeds(self, job: Job) -> Iterator[Seed]:

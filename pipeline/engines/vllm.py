@@ -157,7 +157,13 @@ class VllmSession:
     def _step(self) -> None:
         """Decode one token of everything that runs; hand finished answers to whoever asked."""
         with console.silenced(self._log):
-            outputs = self.llm.llm_engine.step()
+            try:
+                outputs = self.llm.llm_engine.step()
+            except Exception as error:  # the engine is gone, whatever the reason
+                raise ModelError(
+                    f"vLLM died while it decoded {len(self._running)} requests: {' '.join(str(error).split())[:300]}",
+                    hint=f"its log is {self._log}; the same command goes on from what was answered",
+                ) from error
         for output in outputs:
             if output.finished:
                 request, owner = self._running.pop(output.request_id)

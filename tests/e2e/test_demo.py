@@ -49,7 +49,7 @@ def environment(runs: Path) -> dict[str, str]:
 def command(*words: str) -> list[str]:
     """A pipeline command over the small plan."""
     verb, *rest = words
-    return [sys.executable, "-m", "pipeline", verb, str(PLAN), *rest, *(f"--set={s}" for s in SMALL)]
+    return [sys.executable, "-m", "pipeline", verb, str(PLAN), *(f"--set={s}" for s in SMALL), *rest]
 
 
 def pipeline(runs: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """The OpenAI-compatible engine against a scripted server: failures are tried again, nothing is lost or doubled."""
 
+import os
 import subprocess
 import sys
 import time
@@ -106,3 +107,24 @@ def test_the_url_and_the_key_come_from_the_environment(server: Server, monkeypat
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(ModelError, match="no server is named"):
         engine.open()
+
+
+def test_a_server_that_is_down_makes_no_version(tmp_path: Path) -> None:
+    """When nothing was answered the run fails with the reason, and nothing looks done."""
+    (tmp_path / "seeds.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    (tmp_path / "plan.yaml").write_text(
+        "name: down\nteacher: {kind: openai, model: m, base_url: http://127.0.0.1:9/v1, retries: 1, backoff: 0.01}\n"
+        "generate: {source: {kind: jsonl, path: seeds.jsonl}, task: {kind: respond}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", str(tmp_path / "plan.yaml")],
+        cwd=ROOT,
+        env=os.environ | {"PIPELINE_RUNS": str(tmp_path / "runs")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "answered none of 2 requests" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs/down").glob("generate/*"))

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from pipeline.errors import BusyError, DataError, PipelineError, UsageError
+from pipeline.errors import BusyError, DataError, ModelError, PipelineError, UsageError
 from pipeline.memo import Memo
 from pipeline.store import Shard, Version
 from stages import checks, flow
@@ -135,13 +135,14 @@ def test_nothing_is_asked_twice(generated: Workshop) -> None:
 
 
 def test_an_answer_that_failed_is_asked_again(workshop: Workshop, recorded: Recorded) -> None:
-    """What was not in the recording is dropped as `no_answer` and not remembered."""
-    (first,) = workshop.make("generate")
-    assert first.manifest.ledger[0].dropped == {"no_answer": 8}
+    """A teacher that answers nothing makes no version; what it did not answer is not remembered."""
+    with pytest.raises(ModelError, match="answered none of 8 requests; the last problem: not in the recording"):
+        workshop.make("generate")
+    assert workshop.run.versions("generate") == []
     recorded("generate")
-    (second,) = workshop.make("generate", again=True)
-    assert "no_answer" not in second.manifest.ledger[0].dropped
-    assert second.manifest.ledger[0].kept
+    (version,) = workshop.make("generate")
+    assert "no_answer" not in version.manifest.ledger[0].dropped
+    assert version.manifest.ledger[0].kept
 
 
 def test_generate_accounts_for_every_seed(generated: Workshop) -> None:
