@@ -71,6 +71,7 @@ def main() -> None:
     started = time.monotonic()
     session = teacher.open()
     opening = time.monotonic() - started
+    all_at_once(session.llm, requests[:32])  # warm up
     spent = {"chat": [0.0, 0], "ours": [0.0, 0]}
     for n in range(ROUNDS):
         for side in ("chat", "ours") if n % 2 else ("ours", "chat"):

@@ -56,7 +56,11 @@ class Embed(Component):
         found = find(self.model, self.revision)
         with console.silenced(None):
             try:
-                model = SentenceTransformer(found.where, revision=None if found.local else self.revision or None)
+                model = SentenceTransformer(
+                    found.where,
+                    revision=None if found.local else self.revision or None,
+                    model_kwargs={"use_safetensors": True},
+                )
             except (OSError, ValueError, RuntimeError) as error:
                 raise ModelError(f"cannot load the embedding model {self.model}: {error}") from error
         parts = []

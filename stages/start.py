@@ -25,7 +25,7 @@ generate:
     prompt: prompt.md
   sampling: {{temperature: 0.8, top_p: 0.95, max_tokens: 256}}
   samples: 4                            # answers per seed
-  heldout: 0.1                          # share of the seeds kept for evaluation
+  heldout: 0.2                          # share of the seeds kept for evaluation
 
 filter:
   rules:                                # in order, cheap ones first; the first "no" is the reason
@@ -33,16 +33,16 @@ filter:
     - {{kind: repetition}}
     - {{kind: echo}}
     - {{kind: exact}}
-    - {{kind: judge, prompt: judge/quality, min_score: 3}}
+    - {{kind: judge, prompt: judge/quality, min_score: 2}}
 
 curate:
   select: {{kind: cluster}}
-  keep: 100
+  keep: 40
 
 train:
   student:
-    init: {{layers: [0, 7, 14, 22, 29]}}  # layers of the teacher; or `model: ...` for another model
-  objective: {{kind: sft, learning_rate: 5.0e-4}}
+    init: {{layers: [0, 1, 10, 20, 29]}} # layers of the teacher; or `model: ...` for another model
+  objective: {{kind: sft, learning_rate: 1.0e-3}}
 
 evaluate: {{}}
 """
@@ -64,6 +64,21 @@ SEEDS = """\
 {"topic": "what a prime number is"}
 {"topic": "how a bicycle stays upright"}
 {"topic": "why we sleep"}
+{"topic": "how a rainbow forms"}
+{"topic": "what a database is"}
+{"topic": "how bees make honey"}
+{"topic": "why the sea is salty"}
+{"topic": "what a budget is"}
+{"topic": "how a lock works"}
+{"topic": "what a metaphor is"}
+{"topic": "why leaves turn red"}
+{"topic": "how a battery stores energy"}
+{"topic": "what a vaccine does"}
+{"topic": "how to read a map"}
+{"topic": "why ice floats"}
+{"topic": "what an algorithm is"}
+{"topic": "how a camera takes a picture"}
+{"topic": "what makes a good question"}
 """
 
 

@@ -58,6 +58,7 @@ class Vllm(Engine):
             "enable_prefix_caching": True,
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
             "disable_log_stats": True,
+            "load_format": "safetensors",  # never a pickle
         }
         if not model.local and self.revision:
             arguments["revision"] = self.revision
