@@ -41,6 +41,11 @@ class Student(Component):
             return self.model, self.revision
         if teacher is None:
             raise UsageError("train.student.init makes the student from the teacher, but the plan has no teacher")
+        if not teacher.weights():
+            raise UsageError(
+                f"train.student.init makes the student from the teacher's weights, and {teacher.model} has none here",
+                hint="give train.student.model instead",
+            )
         return teacher.model, teacher.revision
 
     def spec(self, teacher: Engine | None) -> dict[str, Any]:
