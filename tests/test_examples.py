@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -137,3 +138,20 @@ def test_every_command_explains_itself(name: str) -> None:
     command = COMMANDS[name]
     assert command.help
     assert not [p.opts for p in command.params if p.param_type_name == "option" and not getattr(p, "help", "")]
+
+
+def test_the_readmes_filter_works() -> None:
+    """The filter the README shows is a filter: it measures, it drops, it is judged like the others."""
+    from typing import Literal
+
+    from filters.base import Filter
+    from pipeline.records import Check, Record
+    from tests.helpers import record
+
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (source,) = [block for block in blocks if "class Shouting" in block]
+    names: dict[str, Any] = {"Literal": Literal, "Filter": Filter, "Check": Check, "Record": Record}
+    exec(source, names)
+    shouting = names["Shouting"]()
+    assert shouting.judge(record("A quiet story.")).passed
+    assert shouting.judge(record("A LOUD STORY!")).reason == "shouting"
