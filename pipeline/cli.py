@@ -112,7 +112,8 @@ def check(plan: PlanPath, overrides: Set = [], json: Json = False) -> None:  # n
     if json:
         _put([row._asdict() for row in found.rows] + [{"note": note} for note in found.notes])
         return
-    table = console.table("stage", "would", "because", title=f"{loaded.name}: {loaded.about}".rstrip(": "))
+    console.print_out(f"{loaded.name}: {loaded.about}".rstrip(": "))
+    table = console.table("stage", "would", "because")
     for row in found.rows:
         table.add_row(row.stage, row.would, row.why)
     console.print_out(table)
@@ -279,6 +280,9 @@ def main() -> None:
     except Interrupted as stop:
         console.complain("interrupted; what was finished is kept, the same command goes on from there")
         sys.exit(stop.exit_code)
+    except ModuleNotFoundError as error:  # an extra that was not installed
+        console.complain(f"{error.name} is not installed\nhint: `pipeline doctor` says what each stage needs")
+        sys.exit(1)
     except BrokenPipeError:  # the reader of stdout has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -176,7 +176,7 @@ class VersionWriter:
 
     def discard(self) -> None:
         """Remove what a failed stage wrote, unless `work/` holds something to resume from."""
-        if not (self.path / WORK).is_dir():
+        if not any((self.path / WORK).glob("*")):
             shutil.rmtree(self.path, ignore_errors=True)
 
     @property

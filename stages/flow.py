@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeline import __version__, console
 from pipeline.component import file_digest
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import UsageError
 from pipeline.job import Job
 from pipeline.models import ensure
 from pipeline.records import digest
@@ -143,7 +143,7 @@ def _run_one(plan: Plan, run: Run, job: Job, name: str, options: Options) -> Ver
     writer = VersionWriter(folder, manifest)
     try:
         version = _work(stage, job, inputs, writer)
-    except PipelineError:
+    except Exception:
         writer.discard()
         raise
     run.set_current(version)

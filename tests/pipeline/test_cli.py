@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import _arguments
-from tests.helpers import write_plan
+from tests.helpers import stub_model, write_plan
 from tests.stages.conftest import Workshop, recorded, workshop
 
 __all__ = ["recorded", "workshop"]  # fixtures
@@ -99,3 +99,22 @@ def test_a_damaged_version_exits_with_one(finished: Path) -> None:
 def test_dropped_may_stand_without_a_reason(given: list[str], meant: list[str]) -> None:
     """`--dropped` alone means any reason."""
     assert _arguments(given) == meant
+
+
+def test_a_missing_extra_is_one_message(tmp_path: Path) -> None:
+    """Without numpy, curate says what is missing and leaves nothing begun."""
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    model = stub_model(tmp_path / "model")
+    (tmp_path / "plan.yaml").write_text(f"name: bare\ncurate: {{keep: 1, embed: {{model: {model}}}}}\n")
+    code = "import sys; sys.modules['numpy'] = None; from pipeline.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "curate", str(tmp_path / "plan.yaml"), "--input", str(tmp_path / "rows.jsonl")],
+        env=os.environ | {"PIPELINE_RUNS": str(tmp_path / "runs")},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "numpy is not installed" in done.stderr and "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs/bare/curate").glob("*"))
