@@ -68,7 +68,7 @@ class Evaluate(Stage):
             "untrained": student.spec(job.teacher),
             "trained": {"model": str((trained.path / "model").resolve())},
         }
-        if job.teacher is None or not job.teacher.weights():  # a teacher on a server cannot be measured here
+        if job.teacher is None or job.teacher.remote:  # a teacher on a server cannot be measured here
             return models
         return {"teacher": {"model": job.teacher.model, "revision": job.teacher.revision}} | models
 

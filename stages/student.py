@@ -41,7 +41,7 @@ class Student(Component):
             return self.model, self.revision
         if teacher is None:
             raise UsageError("train.student.init makes the student from the teacher, but the plan has no teacher")
-        if not teacher.weights():
+        if teacher.remote:
             raise UsageError(
                 f"train.student.init makes the student from the teacher's weights, and {teacher.model} has none here",
                 hint="give train.student.model instead",

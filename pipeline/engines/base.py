@@ -8,7 +8,7 @@ makes it faster does not.
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -92,6 +92,9 @@ class Session(Protocol):
 
 class Engine(Component):
     """Base of the engines; `model` is a Hub id, a local path or a bundled `demo:` name."""
+
+    remote: ClassVar[bool] = False
+    """Whether the model's weights are on a server, out of reach."""
 
     model: str
     revision: Annotated[str, Field(description="Hub revision, or leave empty")] = ""

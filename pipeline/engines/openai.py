@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 from pydantic import Field
@@ -27,6 +27,8 @@ AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 
 class OpenAI(Engine):
     """An OpenAI-compatible server; the base URL and the key come from the environment."""
+
+    remote: ClassVar[bool] = True
 
     kind: Literal["openai"] = "openai"
     base_url: Annotated[
