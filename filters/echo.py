@@ -1,11 +1,11 @@
 """The answer repeats the instruction instead of following it."""
 
-import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from filters.base import Filter
+from filters.text import normal
 from pipeline.records import Check, Record
 
 
@@ -17,15 +17,11 @@ class Echo(Filter):
 
     def judge(self, record: Record) -> Check:
         """How much of the instruction's beginning stands in the answer, in characters."""
-        prompt, answer = _normal(record.prompt), _normal(record.answer)
+        prompt, answer = normal(record.prompt), normal(record.answer)
         prefix = prompt[: self.prefix_chars]
         if len(prefix) == self.prefix_chars and prefix in answer:
             return self.no(_common(prompt, answer), "repeats_instruction", f"holds {prefix!r}")
         return self.yes(0)
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _common(prompt: str, answer: str) -> int:

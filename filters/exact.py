@@ -1,11 +1,11 @@
 """Exact duplicates: the same answer again, whatever its case, spacing and Unicode form."""
 
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from filters.base import Context, SetFilter
+from filters.text import normal
 from pipeline.records import Check, Record
 
 
@@ -18,7 +18,6 @@ class Exact(SetFilter):
         """Whether the answer stood before; 16 bytes of memory a record beside its id."""
         first: dict[bytes, str] = {}
         for record in records:
-            text = " ".join(unicodedata.normalize("NFKC", record.answer).casefold().split())
-            key = hashlib.blake2b(text.encode(), digest_size=16).digest()
+            key = hashlib.blake2b(normal(record.answer).encode(), digest_size=16).digest()
             keeper = first.setdefault(key, record.id)
             yield self.yes(0) if keeper == record.id else self.no(1, "duplicate", f"duplicate of {keeper}")

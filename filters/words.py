@@ -1,6 +1,5 @@
 """Banned words and phrases, in any script."""
 
-import unicodedata
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ import regex
 from pydantic import Field
 
 from filters.base import Filter
+from filters.text import normal
 from pipeline.component import PlanFile
 from pipeline.records import Check, Record
 
@@ -26,7 +26,7 @@ class Words(Filter):
 
     @cached_property
     def _pattern(self) -> "regex.Pattern[str] | None":
-        words = [_normal(w) for w in (*self.banned, *self._listed()) if w.strip()]
+        words = [normal(w) for w in (*self.banned, *self._listed()) if w.strip()]
         if not words:
             return None
         return regex.compile("|".join(_bounded(w) for w in sorted(words, key=len, reverse=True)))
@@ -39,14 +39,10 @@ class Words(Filter):
 
     def judge(self, record: Record) -> Check:
         """How many banned words the answer holds; the reason names the first."""
-        found = self._pattern.findall(_normal(record.answer)) if self._pattern else []
+        found = self._pattern.findall(normal(record.answer)) if self._pattern else []
         if found:
             return self.no(len(found), "banned_word", f"found {found[0]!r}")
         return self.yes(0)
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _bounded(word: str) -> str:
