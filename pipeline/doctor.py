@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import machine
-from pipeline.models import cached, models_home
+from pipeline.models import cached, hub_cache, models_home, offline
 
-GIB = 1 << 30
 CPU_INSTALL = "`make venv` installs the CPU build; with an NVIDIA GPU `make venv GPU=1`"
 
 
@@ -42,8 +41,8 @@ def _cores() -> Finding:
 
 def _memory() -> Finding:
     total, free = machine.memory_total(), machine.memory_available()
-    ok = free >= 6 * GIB
-    found = f"{total / GIB:.1f} GiB, {free / GIB:.1f} free"
+    ok = free >= 6 * machine.GIB
+    found = f"{total / machine.GIB:.1f} GiB, {free / machine.GIB:.1f} free"
     return Finding(
         "memory", ok, found, "" if ok else "the demo takes about 6 GiB; close something or lower max_num_seqs"
     )
@@ -58,9 +57,9 @@ def _gpu() -> Finding:
 
 def _disk() -> Finding:
     free = shutil.disk_usage(Path()).free
-    ok = free >= 5 * GIB
+    ok = free >= 5 * machine.GIB
     return Finding(
-        "disk", ok, f"{free / GIB:.0f} GiB free here", "" if ok else "models and runs need room: 5 GiB at least"
+        "disk", ok, f"{free / machine.GIB:.0f} GiB free here", "" if ok else "models and runs need room: 5 GiB at least"
     )
 
 
@@ -111,14 +110,12 @@ def _models() -> list[Finding]:
 
 
 def _hub() -> Finding:
-    offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    hub = hub_cache()
     names = [p.name.removeprefix("models--").replace("--", "/") for p in sorted(hub.glob("models--*"))]
     held = [n for n in names if cached(n)]
     found = f"{len(held)} models in {hub}" + (f": {', '.join(held[:5])}" if held else "")
     token = "HF_TOKEN is set" if os.environ.get("HF_TOKEN") else "no HF_TOKEN (gated models need one)"
-    return Finding("hub cache", True, f"{found}; {'offline' if offline else 'online'}; {token}")
+    return Finding("hub cache", True, f"{found}; {'offline' if offline() else 'online'}; {token}")
 
 
 def _engine() -> Finding:

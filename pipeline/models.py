@@ -65,7 +65,7 @@ def ensure(name: str, revision: str = "") -> Model:
     model = find(name, revision)
     if model.local or cached(name, revision) is not None:
         return model
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+    if offline():
         raise ModelError(
             f"model {name} is not in the local cache and HF_HUB_OFFLINE is set",
             hint="unset HF_HUB_OFFLINE, or name a local folder",
@@ -84,10 +84,20 @@ def ensure(name: str, revision: str = "") -> Model:
     return find(name, revision)
 
 
+def offline() -> bool:
+    """Whether the user has switched the Hub off."""
+    return os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+
+
+def hub_cache() -> Path:
+    """Where Hub models are kept."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+
+
 def cached(name: str, revision: str = "") -> Path | None:
     """The folder of a Hub model in the local cache, if it is there."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / f"models--{name.replace('/', '--')}"
+    hub = hub_cache() / f"models--{name.replace('/', '--')}"
     ref = hub / "refs" / (revision or "main")
     commit = ref.read_text().strip() if ref.is_file() else revision
     snapshot = hub / "snapshots" / commit

@@ -28,6 +28,7 @@ class Inputs:
 
     def __init__(self, rows: Rows | None, versions: dict[str, Version]) -> None:
         self._rows, self.versions = rows, versions
+        self.total: int | None = None  # how many there will be, once a stage has counted them
 
     @property
     def rows(self) -> Rows:

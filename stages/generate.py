@@ -52,7 +52,8 @@ class Generate(Stage):
     def prepare(self, job: Job, inputs: Inputs) -> None:
         """Every seed is read and rendered once before the first is asked: a bad line costs no tokens."""
         self.task.require(self.source.fields())
-        if sum(1 for seed in self._seeds(job) if self.task.ask(seed)) == 0:
+        inputs.total = sum(self.samples for seed in self._seeds(job) if self.task.ask(seed))
+        if inputs.total == 0:
             raise UsageError("generate.source gives no seeds")
 
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
@@ -60,8 +61,7 @@ class Generate(Stage):
         maker = self._maker(job)
         pending: deque[_Asked] = deque()
         tally = Tally(step="generate")
-        total = sum(1 for _ in self._seeds(job)) * self.samples
-        with console.Bar("generate", total) as bar:
+        with console.Bar("generate", inputs.total) as bar:
             for answered in job.ask(None, self._requests(job, pending)):
                 record = self._record(pending.popleft(), answered, maker)
                 tally.came += 1
@@ -96,10 +96,9 @@ class Generate(Stage):
 
     def _maker(self, job: Job) -> MadeBy:
         (teacher,) = self.asks(job.teacher)
-        words, model = teacher.words(), teacher.model
-        licence = teacher.licence
-        if not licence and words["engine"] == getattr(teacher, "kind", ""):
-            licence = find(model, teacher.revision).licence
+        words, licence = teacher.words(), teacher.licence
+        if not licence and teacher.weights():
+            licence = find(teacher.model, teacher.revision).licence
         return MadeBy(
             engine=words["engine"],
             model=words["model"],

@@ -53,9 +53,10 @@ def measure(job: dict[str, Any], tell: Any) -> dict[str, Any]:
         loss, count = answer_loss(model, tokenizer, conversation)
         nll, tokens, size = nll + loss, tokens + count, size + len(conversation[-1]["content"].encode())
         tell({"advance": 1})
-    samples = generate(model, tokenizer, job)
+    batch = prompts(model, tokenizer, job)
+    samples = generate(model, tokenizer, batch, job["sampling"]) if batch is not None else []
     tell({"advance": 1})
-    rate = speed(model, tokenizer, job)
+    rate = speed(model, tokenizer, batch) if batch is not None else 0.0
     return {
         "perplexity": math.exp(nll / tokens) if tokens else None,
         "bits_per_byte": nll / math.log(2) / size if size else None,
@@ -85,14 +86,10 @@ def answer_loss(model: Any, tokenizer: Any, conversation: list[dict[str, str]]) 
     return torch.nn.functional.cross_entropy(logits, target, reduction="sum").item(), len(target)
 
 
-def generate(model: Any, tokenizer: Any, job: dict[str, Any]) -> list[str]:
-    """Answers to the first held-out prompts, in one batch, under the plan's sampling."""
+def generate(model: Any, tokenizer: Any, batch: Any, sampling: dict[str, Any]) -> list[str]:
+    """Answers to a batch of prompts under the plan's sampling."""
     import torch
 
-    batch = _prompts(model, tokenizer, job)
-    if batch is None:
-        return []
-    sampling = job["sampling"]
     drawn = sampling["temperature"] > 0
     how = {"temperature": sampling["temperature"], "top_p": sampling["top_p"]} if drawn else {}
     with torch.inference_mode():
@@ -103,13 +100,10 @@ def generate(model: Any, tokenizer: Any, job: dict[str, Any]) -> list[str]:
     return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
 
 
-def speed(model: Any, tokenizer: Any, job: dict[str, Any]) -> float:
+def speed(model: Any, tokenizer: Any, batch: Any) -> float:
     """Tokens per second of greedy decoding, the same number of tokens for every model: no early end counts."""
     import torch
 
-    batch = _prompts(model, tokenizer, job)
-    if batch is None:
-        return 0.0
     fixed = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id}
     with torch.inference_mode():
         model.generate(**batch, min_new_tokens=4, max_new_tokens=4, **fixed)  # warm up
@@ -119,15 +113,15 @@ def speed(model: Any, tokenizer: Any, job: dict[str, Any]) -> float:
     return float(made / (time.monotonic() - started))
 
 
-def _prompts(model: Any, tokenizer: Any, job: dict[str, Any]) -> Any:
-    """The first prompts as one left-padded batch; None where the plan wants none."""
-    prompts = [c[:-1] for c in job["conversations"][: job["samples"]]]
-    if not prompts:
+def prompts(model: Any, tokenizer: Any, job: dict[str, Any]) -> Any:
+    """The first held-out prompts as one left-padded batch; None where the plan wants none."""
+    asked = [c[:-1] for c in job["conversations"][: job["samples"]]]
+    if not asked:
         return None
     tokenizer.padding_side = "left"
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer.apply_chat_template(
-        prompts, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+        asked, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
     ).to(model.device)
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from itertools import islice
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -14,6 +13,7 @@ from pipeline import console
 from pipeline.records import Record
 from pipeline.run import Run
 from pipeline.store import Version
+from stages.show import lines
 
 HEALTHY = (0.5, 0.8)  # pass rate of the filters that practitioners report as healthy
 
@@ -110,15 +110,11 @@ def scores(version: Version) -> RenderableType:
 
 def side_by_side(version: Version, n: int) -> list[RenderableType]:
     """What each model answers to the same held-out prompts."""
-    import orjson
-
     shown: list[RenderableType] = []
-    with (version.path / "samples.jsonl").open("rb") as file:
-        for line in islice(file, n):
-            row: dict[str, Any] = orjson.loads(line)
-            answers = {k: v for k, v in row.items() if k not in ("id", "prompt", "heldout")}
-            text = "\n".join(f"[bold]{name}[/]: {escape(brief(answer))}" for name, answer in answers.items())
-            shown.append(Panel(text, title=escape(brief(row["prompt"], 90)), title_align="left"))
+    for row in lines(version.path / "samples.jsonl", n):
+        answers = {k: v for k, v in row.items() if k not in ("id", "prompt", "heldout")}
+        text = "\n".join(f"[bold]{name}[/]: {escape(brief(answer))}" for name, answer in answers.items())
+        shown.append(Panel(text, title=escape(brief(row["prompt"], 90)), title_align="left"))
     return shown
 
 

@@ -21,7 +21,7 @@ from pipeline.component import Knob
 from pipeline.engines.base import Answered, Completion, Engine, Request
 from pipeline.errors import ModelError
 
-FATAL = {401: "the key is refused", 403: "the key may not do this", 404: "no such model or path"}
+FATAL = {401: "the key is refused", 404: "no such model or path"}
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 
 
@@ -173,7 +173,7 @@ class OpenAISession:
                 status, after = response.status, response.headers.get("Retry-After", "")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return None, f"{type(error).__name__}: {error}".rstrip(": "), 0.0
-        if status in FATAL and status != 403:
+        if status in FATAL:
             raise ModelError(f"{self._url} says {status}: {FATAL[status]}: {_said(content)}")
         if status != 200:
             wait = _seconds(after) if status in AGAIN else None

@@ -70,7 +70,8 @@ class Vllm(Engine):
 
 def _refuse_too_large(model: Model, dtype: str) -> None:
     """Weights and cache have to fit into free memory: the kernel would kill the run without a word."""
-    need = parameters(model.name) * (4 if dtype == "float32" else 2) + machine.kv_cache_gib() * machine.GIB
+    weights = parameters(model.name, model.revision) * (4 if dtype == "float32" else 2)
+    need = weights + machine.kv_cache_gib() * machine.GIB
     free = machine.memory_available()
     if free and need > free:
         raise ModelError(

@@ -9,8 +9,10 @@ from pipeline.records import Message, Seed
 
 
 class Question(NamedTuple):
-    """What the teacher is sent, and the part of it that the example keeps: few-shot turns are left
-    behind, so that the student learns to answer without them (context distillation, arXiv 2112.00861, section 2.2).
+    """What the teacher is sent, and the part of it that the example keeps.
+
+    Few-shot turns are left behind: the student learns to answer without them (context distillation, Askell et al.
+    2021, arXiv 2112.00861).
     """
 
     messages: tuple[Message, ...]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stages.measure import answer_loss, generate, measure
+from stages.measure import answer_loss, generate, measure, prompts
 from tests.stages import tiny
 
 pytestmark = pytest.mark.slow
@@ -70,6 +70,10 @@ def test_samples_do_not_depend_on_their_neighbours() -> None:
     """Prompts of different length in one batch get the greedy answers they get alone."""
     model, tokenizer = tiny.model(), tiny.tokenizer()
     both = job(Path(), conversations=[TALK, LONG])
-    together = generate(model, tokenizer, both)
-    alone = [generate(model, tokenizer, both | {"conversations": [talk]})[0] for talk in (TALK, LONG)]
+
+    def answers(**more: Any) -> list[str]:
+        return generate(model, tokenizer, prompts(model, tokenizer, both | more), both["sampling"])
+
+    together = answers()
+    alone = [answers(conversations=[talk])[0] for talk in (TALK, LONG)]
     assert together == alone

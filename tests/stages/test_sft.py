@@ -53,6 +53,32 @@ def test_the_loss_falls(tmp_path: Path, lora: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("counted", [None, 40])
+def test_the_loss_on_a_cpu_is_trls_own(tmp_path: Path, counted: int | None) -> None:
+    """Computed at the trained positions only, loss and gradients are those of TRL's SFTTrainer."""
+    import torch
+    from datasets import concatenate_datasets
+    from trl import SFTTrainer
+
+    longer = rows(4).map(lambda row: row | {"completion": [{"role": "assistant", "content": f"{ANSWER} {ANSWER}"}]})
+    data = concatenate_datasets([rows(4), longer])
+    results = []
+    for name in ("ours", "theirs"):
+        trainer = Sft(max_length=64).trainer(tiny.model(2), tiny.tokenizer(), data, tmp_path / name, seed=1)
+        assert type(trainer) is not SFTTrainer
+        compute = type(trainer).compute_loss if name == "ours" else SFTTrainer.compute_loss
+        trainer.model.train()
+        batch = next(iter(trainer.get_train_dataloader()))
+        loss = compute(trainer, trainer.model, dict(batch), num_items_in_batch=counted)
+        loss.backward()
+        results.append((loss.item(), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])))
+    (ours, our_gradients), (theirs, their_gradients) = results
+    assert ours == pytest.approx(theirs, rel=1e-5)
+    assert torch.allclose(our_gradients, their_gradients, rtol=1e-3, atol=1e-6)
+    assert their_gradients.abs().max() > 1e-3
+
+
+@pytest.mark.slow
 def test_only_the_answer_teaches(tmp_path: Path) -> None:
     """The trainer's labels are the answer's tokens with its end, and nothing of the prompt."""
     trainer = Sft(max_length=64).trainer(tiny.model(2), tiny.tokenizer(), rows(1), tmp_path / "out", seed=1)
