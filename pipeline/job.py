@@ -14,7 +14,6 @@ from pipeline import console
 from pipeline.engines import Answered, Completion, Engine, Request, Session
 from pipeline.errors import UsageError
 from pipeline.memo import Memo
-from pipeline.models import ensure
 from pipeline.run import Run
 
 LOOKUP = 256  # requests looked up in the memo at once
@@ -124,8 +123,6 @@ class Job:
     def _session(self, engine: Engine) -> Session:
         key = engine.model_dump_json()
         if key not in self._sessions:
-            for name, revision in engine.weights():
-                ensure(name, revision)
             self.run.create()
             log = self.run.logs / f"{getattr(engine, 'kind', 'engine')}.log"
             started = time.monotonic()

@@ -52,9 +52,13 @@ class OpenAI(Engine):
         return []
 
     def words(self) -> dict[str, str]:
-        """The model by name; who serves it does not count."""
-        extra = {"extra_body": orjson.dumps(self.extra_body, option=orjson.OPT_SORT_KEYS).decode()}
-        return {"engine": "openai", "model": self.model, "revision": self.revision} | (extra if self.extra_body else {})
+        """The model by name; who serves it does not count, what the requests carry besides does."""
+        words = {"engine": "openai", "model": self.model, "revision": self.revision}
+        if self.server != "openai":
+            words["server"] = self.server
+        if self.extra_body:
+            words["extra_body"] = orjson.dumps(self.extra_body, option=orjson.OPT_SORT_KEYS).decode()
+        return words
 
     def open(self, log: Path | None = None) -> "OpenAISession":
         """Nothing is sent yet."""

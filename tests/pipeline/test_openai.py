@@ -128,3 +128,11 @@ def test_a_server_that_is_down_makes_no_version(tmp_path: Path) -> None:
     assert "answered none of 2 requests" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "runs/down").glob("generate/*"))
+
+
+def test_words_count_what_requests_carry(server: Server) -> None:
+    """Another server of the same model has the same answers; enforced choices and further fields make others."""
+    base = OpenAI(model="m", base_url=server.url).words()
+    assert OpenAI(model="m", base_url="http://elsewhere/v1", concurrency=1).words() == base
+    assert OpenAI(model="m", server="vllm").words() != base
+    assert OpenAI(model="m", extra_body={"top_k": 5}).words() != base
