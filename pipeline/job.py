@@ -6,14 +6,15 @@ it is seen, answers in the order of the requests. Engines open on the first miss
 """
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from pipeline import console
 from pipeline.engines import Answered, Completion, Engine, Request, Session
+from pipeline.engines.base import Source
 from pipeline.errors import UsageError
-from pipeline.memo import Memo
+from pipeline.memo import Memo, Place
 from pipeline.run import Run
 
 LOOKUP = 256  # requests looked up in the memo at once
@@ -24,7 +25,7 @@ class Job:
 
     def __init__(self, run: Run, seed: int, teacher: Engine | None, limit: int | None = None) -> None:
         self.run, self.seed, self.teacher, self.limit = run, seed, teacher, limit
-        self.usage: Counter[str] = Counter()
+        self.usage: defaultdict[str, float] = defaultdict(float)
         self._sessions: dict[str, Session] = {}
         self._memo: Memo | None = None
 
@@ -47,6 +48,13 @@ class Job:
         while self._sessions:
             self._sessions.popitem()[1].close()
 
+    def spent(self) -> dict[str, float]:
+        """What the stage has used so far: counts as whole numbers, seconds and cost rounded."""
+        digits = {"engine_seconds": 1, "cost": 6}
+        return {
+            name: round(value, digits[name]) if name in digits else int(value) for name, value in self.usage.items()
+        }
+
     def ask(self, engine: Engine | None, requests: Iterable[Request]) -> Iterator[Answered]:
         """Answers in the order of `requests`; None asks the teacher. Reads ahead as the engine can take."""
         engine = engine or self.teacher
@@ -60,60 +68,71 @@ class Job:
                 order.append(request)
                 yield request
 
-        answers = self._complete(engine, noted())
-        for answered in answers:
+        for answered in self.answers(engine, noted()):
             done[id(answered.request)] = answered.completion
             while order and id(order[0]) in done:
                 request = order.popleft()
                 yield Answered(request, done.pop(id(request)))
 
-    def _complete(self, engine: Engine, requests: Iterator[Request]) -> Iterator[Answered]:
-        """Remembered answers as they are found, fresh ones as they arrive; any order."""
+    def answers(self, engine: Engine, requests: Iterable[Request | None]) -> Iterator[Answered]:
+        """Remembered answers as they are found, fresh ones as they arrive, in any order.
+
+        None among the requests means that there will be more once the caller has seen further answers.
+        """
         words = engine.words()
+        source = Source(requests)
         found: deque[Answered] = deque()
-        waiting: dict[str, list[Request]] = {}
+        waiting: dict[Place, list[Request]] = {}
         asked: list[Request] = []
         while not asked:  # what is remembered streams through before an engine is opened
-            batch = list(islice(requests, LOOKUP))
-            if not batch:
+            batch = list(islice(iter(source.next, None), LOOKUP))
+            if not batch and source.exhausted:
                 return
             asked = list(self._misses(batch, words, found, waiting))
             yield from _drain(found)
 
-        def fresh() -> Iterator[Request]:
+        def fresh() -> Iterator[Request | None]:
             yield from asked
-            for request in requests:
-                yield from self._misses([request], words, found, waiting)
+            while (request := source.next()) is not None or not source.exhausted:
+                if request is None:
+                    yield None
+                else:
+                    yield from self._misses([request], words, found, waiting)
 
         session = self._session(engine)
         started = time.monotonic()
-        for answers in session.complete(fresh()):
-            keyed = [(answered.request.key(words), answered.completion) for answered in answers]
-            self.memo.put(words, {key: completion for key, completion in keyed if not completion.error})
-            for key, completion in keyed:
-                self.usage["asked"] += 1
-                self.usage["prompt_tokens"] += completion.prompt_tokens
-                self.usage["completion_tokens"] += completion.completion_tokens
-                for request in waiting.pop(key):
+        for finished in session.complete(fresh()):
+            placed = [(_place(answered.request, words), answered.completion) for answered in finished]
+            self.memo.put(words, {place: completion for place, completion in placed if not completion.error})
+            for place, completion in placed:
+                self._count(engine, completion)
+                for request in waiting.pop(place):
                     yield Answered(request, completion)
             yield from _drain(found)
         yield from _drain(found)
-        self.usage["engine_seconds"] += round(time.monotonic() - started)
+        self.usage["engine_seconds"] += time.monotonic() - started
+
+    def _count(self, engine: Engine, completion: Completion) -> None:
+        self.usage["asked"] += 1
+        self.usage["prompt_tokens"] += completion.prompt_tokens
+        self.usage["completion_tokens"] += completion.completion_tokens
+        if cost := engine.price.of(completion.prompt_tokens, completion.completion_tokens):
+            self.usage["cost"] += cost
 
     def _misses(
-        self, batch: list[Request], words: dict[str, str], found: deque[Answered], waiting: dict[str, list[Request]]
+        self, batch: list[Request], words: dict[str, str], found: deque[Answered], waiting: dict[Place, list[Request]]
     ) -> Iterator[Request]:
         """The requests of a batch nobody has answered; equal ones are asked once."""
-        keys = [request.key(words) for request in batch]
-        known = self.memo.get(set(keys))
-        for request, key in zip(batch, keys, strict=True):
-            if key in known:
+        places = [_place(request, words) for request in batch]
+        known = self.memo.get(set(places))
+        for request, place in zip(batch, places, strict=True):
+            if place in known:
                 self.usage["remembered"] += 1
-                found.append(Answered(request, known[key]))
-            elif key in waiting:
-                waiting[key].append(request)
+                found.append(Answered(request, known[place]))
+            elif place in waiting:
+                waiting[place].append(request)
             else:
-                waiting[key] = [request]
+                waiting[place] = [request]
                 yield request
 
     def use(self, engine: Engine, session: Session) -> None:
@@ -130,6 +149,10 @@ class Job:
             self._sessions[key] = engine.open(log)
             console.say(f"loaded {engine.model} in {console.clock(time.monotonic() - started)}")
         return self._sessions[key]
+
+
+def _place(request: Request, words: dict[str, str]) -> Place:
+    return request.key(words), request.sampling.max_tokens
 
 
 def _drain(found: deque[Answered]) -> Iterator[Answered]:

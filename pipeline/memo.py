@@ -1,26 +1,29 @@
 """What models have answered, by request digest: nothing is asked twice, nothing answered is lost.
 
 One SQLite file in WAL mode, shared by all versions of a run. A completion is committed before anyone
-sees it, so a killed run loses at most what the engine had in flight. Keys come from `Request.key`.
+sees it, so a killed run loses at most what the engine had in flight. Keys come from `Request.key`; beside them stands
+the `max_tokens` an answer was given under, so that raising it asks again only for what had been cut.
 """
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import orjson
 
 from pipeline.engines.base import Completion
-from pipeline.errors import DataError
+from pipeline.errors import DataError, PipelineError
 
 SCHEMA = """
 create table if not exists scheme (version integer not null);
 create table if not exists completion (
-    key text primary key, engine text not null, answer text not null
+    key text, max_tokens integer, engine text not null, answer text not null, primary key (key, max_tokens)
 ) without rowid;
 """
-SCHEME = 1
+SCHEME = 2
+Place = tuple[str, int]  # a request's key and its max_tokens
 
 
 class Memo:
@@ -49,27 +52,47 @@ class Memo:
     ) -> None:
         self._db.close()
 
-    def get(self, keys: Iterable[str]) -> dict[str, Completion]:
-        """The remembered completions among `keys`."""
-        wanted = list(keys)
+    def get(self, places: Iterable[Place]) -> dict[Place, Completion]:
+        """The remembered completions that serve `places`."""
+        wanted: dict[str, set[int]] = {}
+        for key, limit in places:
+            wanted.setdefault(key, set()).add(limit)
         marks = ",".join("?" * len(wanted))
+        query = f"select key, max_tokens, answer from completion where key in ({marks}) order by max_tokens"
+        found: dict[Place, Completion] = {}
         try:
-            rows = self._db.execute(f"select key, answer from completion where key in ({marks})", wanted)
-            return {key: Completion.model_validate_json(answer) for key, answer in rows}
+            for key, under, answer in self._db.execute(query, list(wanted)):
+                completion = Completion.model_validate_json(answer)
+                found |= {(key, limit): completion for limit in wanted[key] if completion.serves(under, limit)}
         except (sqlite3.Error, ValueError) as error:
             raise DataError(f"the memo {self.path} cannot be read: {error}", hint=DAMAGED) from error
+        return found
 
-    def put(self, engine: dict[str, str], completions: Mapping[str, Completion]) -> None:
-        """Remember completions by key, all in one transaction; on disk when this returns."""
+    def put(self, engine: dict[str, str], completions: Mapping[Place, Completion]) -> None:
+        """Remember completions, all in one transaction; on disk when this returns. Raises PipelineError."""
+        if not completions:
+            return
         said_by = orjson.dumps(engine).decode()
-        rows = [(key, said_by, completion.model_dump_json()) for key, completion in completions.items()]
-        self._db.execute("begin immediate")
+        rows = [
+            (key, under, said_by, c.model_dump_json(exclude_defaults=True)) for (key, under), c in completions.items()
+        ]
         try:
-            self._db.executemany("insert or replace into completion values (?, ?, ?)", rows)
+            self._db.execute("begin immediate")
+            self._db.executemany("insert or replace into completion values (?, ?, ?, ?)", rows)
+            self._db.execute("commit")
+        except sqlite3.Error as error:
+            self._undo()
+            raise PipelineError(
+                f"the memo {self.path} cannot be written: {error}",
+                hint="make room on the disk or mend its rights; the same command goes on from what was remembered",
+            ) from error
         except BaseException:
-            self._db.execute("rollback")
+            self._undo()
             raise
-        self._db.execute("commit")
+
+    def _undo(self) -> None:
+        with suppress(sqlite3.Error):  # it may have been undone already, as a full disk does
+            self._db.execute("rollback")
 
     def __len__(self) -> int:
         return int(self._db.execute("select count(*) from completion").fetchone()[0])

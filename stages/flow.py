@@ -156,7 +156,7 @@ def _work(stage: Stage, job: Job, inputs: Inputs, writer: VersionWriter) -> Vers
     writer.begin()
     stage.run(job, inputs, writer)
     manifest = writer.manifest
-    manifest.usage = dict(job.usage) | {"seconds": round(time.monotonic() - started, 1)}
+    manifest.usage = job.spent() | {"seconds": round(time.monotonic() - started, 1)}
     manifest.finished, manifest.environment = _now(), environment()
     version = writer.seal()
     console.say(f"{stage.stage}: {version.name} done in {console.clock(time.monotonic() - started)}")

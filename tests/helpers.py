@@ -61,11 +61,15 @@ class ScriptedSession:
     def __init__(self, recording: Path, script: Script) -> None:
         self.recording, self.script = recording, script
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
+    def complete(self, requests: Iterable[Request | None]) -> Iterator[list[Answered]]:
         """Every request once, in order."""
         for request in requests:
+            if request is None:
+                yield []
+                continue
             completion = self.script(request)
-            row = {"key": request.key(WORDS), "completion": completion.model_dump()}
+            under = request.sampling.max_tokens
+            row = {"key": request.key(WORDS), "max_tokens": under, "completion": completion.model_dump()}
             with self.recording.open("ab") as file:
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
             yield [Answered(request, completion)]

@@ -18,7 +18,7 @@ import orjson
 from pydantic import Field
 
 from pipeline.component import Knob
-from pipeline.engines.base import Answered, Completion, Engine, Request
+from pipeline.engines.base import Answered, Completion, Engine, Request, Source
 from pipeline.errors import ModelError
 
 FATAL = {401: "the key is refused", 404: "no such model or path"}
@@ -76,7 +76,6 @@ class _Work:
         self.running: set[asyncio.Task[None]] = set()
         self.ready: deque[Answered] = deque()
         self.failed: list[BaseException] = []
-        self.exhausted = False
 
     def start(self, answering: Coroutine[Any, Any, None]) -> None:
         """Begin one request."""
@@ -116,20 +115,19 @@ class OpenAISession:
 
         self._http: Any = self._runner.run(connect())
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
+    def complete(self, requests: Iterable[Request | None]) -> Iterator[list[Answered]]:
         """Keep as many under way as the server takes; yield what has come back."""
-        source = iter(requests)
+        source = Source(requests)
         work = _Work(self._runner.get_loop())
         try:
             while True:
-                while not work.exhausted and len(work.running) < max(1, int(self._limit)):
-                    request = next(source, None)
-                    if request is None:
-                        work.exhausted = True
-                    else:
-                        work.start(self._answer(request, work.ready))
+                while len(work.running) < max(1, int(self._limit)) and (request := source.next()) is not None:
+                    work.start(self._answer(request, work.ready))
                 if not work.running and not work.ready:
-                    return
+                    if source.exhausted:
+                        return
+                    yield []
+                    continue
                 if not work.ready:
                     self._runner.run(_first(work.running))
                 if work.failed:

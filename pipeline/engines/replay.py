@@ -1,7 +1,7 @@
 """Answers from a recording: a real model's words without the model, for tests and for looking closer.
 
 A recording is JSONL: a first line with the recorded engine's `words`, then one line per completion with
-its memo `key`. A request that was not recorded is answered with an error, never made up.
+its memo `key` and `max_tokens`. A request that was not recorded is answered with an error, never made up.
 """
 
 from collections.abc import Iterable, Iterator
@@ -45,24 +45,32 @@ class ReplaySession:
     def __init__(self, words: dict[str, str], recording: Path) -> None:
         self._words = words
         with recording.open("rb") as file:
-            self._answers = dict(_answer(line, recording, n) for n, line in enumerate(file, 1) if n > 1)
+            rows = [_answer(line, recording, n) for n, line in enumerate(file, 1) if n > 1]
+        self._answers: dict[str, list[tuple[int, Completion]]] = {}
+        for key, under, completion in rows:
+            self._answers.setdefault(key, []).append((under, completion))
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
+    def complete(self, requests: Iterable[Request | None]) -> Iterator[list[Answered]]:
         """Look every request up."""
-        missing = Completion(error="not in the recording")
         for request in requests:
-            yield [Answered(request, self._answers.get(request.key(self._words), missing))]
+            yield [Answered(request, self._answer(request))] if request else []
+
+    def _answer(self, request: Request) -> Completion:
+        limit = request.sampling.max_tokens
+        recorded = self._answers.get(request.key(self._words), [])
+        missing = Completion(error="not in the recording")
+        return next((completion for under, completion in recorded if completion.serves(under, limit)), missing)
 
     def close(self) -> None:
         """Nothing to free."""
 
 
-def _answer(line: bytes, file: Path, number: int) -> tuple[str, Completion]:
+def _answer(line: bytes, file: Path, number: int) -> tuple[str, int, Completion]:
     row = _parse(line, file, number)
     try:
-        return row["key"], Completion.model_validate(row["completion"])
+        return row["key"], row["max_tokens"], Completion.model_validate(row["completion"])
     except (KeyError, ValidationError) as error:
-        raise DataError(f"{file}:{number} has no `key` and `completion`") from error
+        raise DataError(f"{file}:{number} has no `key`, `max_tokens` and `completion`") from error
 
 
 def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:

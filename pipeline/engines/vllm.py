@@ -16,7 +16,9 @@ from pydantic import Field
 
 from pipeline import console, machine
 from pipeline.component import Knob
-from pipeline.engines.base import Answered, Completion, Engine, Request
+from pipeline.engines.base import Answered, Completion, Engine, Request, Source
+from pipeline.engines.chat import token_ids
+from pipeline.engines.trace import Trace
 from pipeline.errors import ModelError
 from pipeline.models import Model, find, parameters
 from pipeline.records import digest
@@ -123,28 +125,25 @@ class VllmSession:
         self._serial = 0
         self._limit = int(self.llm.model_config.max_model_len)
 
-    def complete(self, requests: Iterable[Request]) -> Iterator[list[Answered]]:
+    def complete(self, requests: Iterable[Request | None]) -> Iterator[list[Answered]]:
         """Keep the engine full; yield answers as soon as their last token is there.
 
         Several calls may be under way at once (two judges in one chain): each gets its own answers.
         """
-        source, exhausted = iter(requests), False
+        source = Source(requests)
         ready: deque[Answered] = deque()
         mine: set[str] = set()
         try:
             while True:
-                while not exhausted and len(mine) < self._ahead:
-                    request = next(source, None)
-                    if request is None:
-                        exhausted = True
-                    elif serial := self._submit(request, ready):
+                while len(mine) < self._ahead and (request := source.next()) is not None:
+                    if serial := self._submit(request, ready):
                         mine.add(serial)
-                if ready:
+                if ready or not mine:
                     finished = list(ready)
                     ready.clear()
                     yield finished
                 if not mine:
-                    if exhausted:
+                    if source.exhausted:
                         return
                     continue
                 self._step()
@@ -173,11 +172,8 @@ class VllmSession:
 
     def _submit(self, request: Request, ready: deque[Answered]) -> str:
         """Hand one request to the engine and return its serial; one that cannot be asked is ready, failed."""
-        messages = [m.model_dump() for m in request.messages]
         try:
-            ids = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=False, **request.chat_template_kwargs
-            )
+            ids = token_ids(self._tokenizer, request)
         except Exception as error:  # a chat template is code of the model's maker: any error is its own
             ready.append(Answered(request, Completion(error=f"chat template: {error}")))
             return ""
@@ -231,7 +227,7 @@ def _params(request: Request) -> Any:
     return SamplingParams(
         **sampling,
         seed=request.seed,
-        logprobs=request.logprobs or None,
+        logprobs=max(request.logprobs, request.top_logprobs) or None,
         structured_outputs=structured,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
@@ -250,7 +246,14 @@ def _completion(output: Any, request: Request) -> Completion:
         prompt_tokens=len(output.prompt_token_ids or ()),
         completion_tokens=len(answer.token_ids),
         logprobs={k: v for k, v in first.items() if v > -1e30},
+        trace=_trace(answer, request.top_logprobs) if request.top_logprobs else None,
     )
+
+
+def _trace(answer: Any, k: int) -> Trace:
+    steps = answer.logprobs or []
+    chosen = [step[token].logprob for token, step in zip(answer.token_ids, steps, strict=True)]
+    return Trace.pack(k, answer.token_ids, chosen, [[(t, e.logprob) for t, e in step.items()] for step in steps])
 
 
 def _why(model: Model, error: Exception, log: Path | None) -> str:

@@ -31,9 +31,14 @@ def main() -> None:
         (HERE / "recording.jsonl").touch()
         run(asked, "--set", "teacher={kind: vllm, model: demo:smollm2-135m-instruct, max_model_len: 1024}")
         with sqlite3.connect(asked / "golden/memo.sqlite") as db:
-            rows = db.execute("select key, engine, answer from completion order by key").fetchall()
-        lines = [orjson.dumps({"words": orjson.loads(rows[0][1])})]
-        lines += [orjson.dumps({"key": key, "completion": orjson.loads(answer)}) for key, _, answer in rows]
+            rows = db.execute(
+                "select key, max_tokens, engine, answer from completion order by key, max_tokens"
+            ).fetchall()
+        lines = [orjson.dumps({"words": orjson.loads(rows[0][2])})]
+        lines += [
+            orjson.dumps({"key": key, "max_tokens": under, "completion": orjson.loads(answer)})
+            for key, under, _, answer in rows
+        ]
         (HERE / "recording.jsonl").write_bytes(b"\n".join(lines) + b"\n")
         run(replayed)
         for stage in ("generate", "filter"):

@@ -143,22 +143,33 @@ def test_the_memo_gives_back_what_it_got(
 ) -> None:
     """Completions come back equal, after the file was closed too; unknown keys are simply not there."""
     path = tmp_path_factory.mktemp("memo") / "memo.sqlite"
+    places = {(key, 10): completion for key, completion in answers.items()}
     with Memo(path) as memo:
-        for key, completion in answers.items():
-            memo.put({"engine": "x"}, {key: completion})
-        assert memo.get([*answers, "unknown"]) == answers
+        for place, completion in places.items():
+            memo.put({"engine": "x"}, {place: completion})
+        assert memo.get([*places, ("unknown", 10)]) == places
     with Memo(path) as memo:
         assert len(memo) == len(answers)
-        assert memo.get(answers) == answers
+        assert memo.get(places) == places
         assert memo.get([]) == {}
+
+
+def test_an_answer_serves_every_limit_it_ended_within(tmp_path: Path) -> None:
+    """Raising `max_tokens` asks again for what was cut only; lowering it for what would no longer fit."""
+    whole = Completion(text="whole", finish_reason="stop", completion_tokens=6)
+    cut = Completion(text="cut", finish_reason="length", completion_tokens=8)
+    with Memo(tmp_path / "memo.sqlite") as memo:
+        memo.put({}, {("whole", 8): whole, ("cut", 8): cut})
+        wanted = [(key, limit) for key in ("whole", "cut") for limit in (5, 6, 8, 20)]
+        assert memo.get(wanted) == {("whole", 6): whole, ("whole", 8): whole, ("whole", 20): whole, ("cut", 8): cut}
 
 
 def test_the_memo_keeps_what_was_put_before_a_crash(tmp_path: Path) -> None:
     """A completion is durable when `put` returns: another connection sees it while the first is still open."""
     first = Memo(tmp_path / "memo.sqlite")
-    first.put({}, {"k": Completion(text="토끼")})
+    first.put({}, {("k", 1): Completion(text="토끼")})
     with Memo(tmp_path / "memo.sqlite") as second:
-        assert second.get(["k"])["k"].text == "토끼"
+        assert second.get([("k", 1)])["k", 1].text == "토끼"
 
 
 @pytest.mark.parametrize("content", [b"garbage" * 1000, b"SQLite format 3\x00" + b"\xff" * 4000])
@@ -177,15 +188,15 @@ def test_a_memo_damaged_in_the_middle_never_lies(tmp_path: Path) -> None:
     texts = {f"k{n}": f"{n} " * 400 for n in range(50)}
     with Memo(path) as memo:
         for key, text in texts.items():
-            memo.put({}, {key: Completion(text=text)})
+            memo.put({}, {(key, 1): Completion(text=text)})
     whole = path.read_bytes()
     refused = 0
     for start in range(4096, len(whole) - 4096, 8192):
         path.write_bytes(whole[:start] + b"\xa5" * 4096 + whole[start + 4096 :])
         try:
             with Memo(path) as memo:
-                found = memo.get(texts)
-            assert {k: c.text for k, c in found.items()}.items() <= texts.items()
+                found = memo.get((key, 1) for key in texts)
+            assert {k: c.text for (k, _), c in found.items()}.items() <= texts.items()
         except PipelineError:
             refused += 1
     assert refused
@@ -195,12 +206,12 @@ def test_an_answer_that_is_no_completion_is_refused(tmp_path: Path) -> None:
     """A row that somebody edited is not taken for a model's words."""
     path = tmp_path / "memo.sqlite"
     with Memo(path) as memo:
-        memo.put({}, {"k": Completion(text="x")})
+        memo.put({}, {("k", 1): Completion(text="x")})
     with sqlite3.connect(path) as db:
         db.execute("update completion set answer = '{\"text\": 3}'")
     db.close()
     with Memo(path) as memo, pytest.raises(DataError, match="cannot be read"):
-        memo.get(["k"])
+        memo.get([("k", 1)])
 
 
 def test_another_scheme_is_refused(tmp_path: Path) -> None:
@@ -210,5 +221,5 @@ def test_another_scheme_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("update scheme set version = 9")
     db.close()
-    with pytest.raises(DataError, match="has scheme 9; this release reads 1"):
+    with pytest.raises(DataError, match="has scheme 9; this release reads 2"):
         Memo(path)
