@@ -8,7 +8,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 SETTLED = 10  # items after which a rate means something
+NOTE_EVERY = 0.5  # seconds between changes of the note beside a live bar
 PLAIN_EVERY = 15.0  # seconds between progress lines where there is no terminal
 
 _quiet = False
@@ -137,8 +138,8 @@ class _Rate(ProgressColumn):
 class Bar:
     """Progress of one long step: a live bar on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(self, label: str, total: int | None) -> None:
-        self.label, self.total, self.done = label, total, 0
+    def __init__(self, label: str, total: int | None, note: Callable[[], str] | None = None) -> None:
+        self.label, self.total, self.done, self._note = label, total, 0, note
         self._started = self._spoke = self._first = time.monotonic()
         self._at_first = 0
         self._live: Progress | None = None
@@ -149,6 +150,7 @@ class Bar:
                 MofNCompleteColumn(),
                 _Rate(),
                 TimeRemainingColumn(),
+                TextColumn("[dim]{task.fields[note]}"),
                 console=_talk,
                 transient=True,
                 redirect_stdout=False,  # rich would put itself in the place of the stderr it writes to
@@ -158,7 +160,7 @@ class Bar:
     def __enter__(self) -> "Bar":
         if self._live is not None:
             self._live.start()
-            self._task = self._live.add_task(self.label, total=self.total)
+            self._task = self._live.add_task(self.label, total=self.total, note="")
         return self
 
     def __exit__(
@@ -178,9 +180,12 @@ class Bar:
         self.done += n
         if self._live is not None:
             self._live.advance(self._task, n)
+            if self._note is not None and now - self._spoke >= NOTE_EVERY:
+                self._spoke = now
+                self._live.update(self._task, note=self._note())
         elif now - self._spoke >= PLAIN_EVERY:
             self._spoke = now
-            say(self._plain(now - self._first))
+            say(self._plain(now - self._first) + (f"; {self._note()}" if self._note is not None else ""))
 
     def _plain(self, spent: float) -> str:
         counted = f"{self.label}: {self.done}/{self.total}" if self.total else f"{self.label}: {self.done}"

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Literal
 
 from pipeline import console
 from pipeline.engines import Answered, Completion, Engine, Request, Session
@@ -17,14 +18,23 @@ from pipeline.errors import UsageError
 from pipeline.memo import Memo, Place
 from pipeline.run import Run
 
+Retry = Literal["failed", "truncated", "unreadable"]
+"""Which answers a run asks for once more although it has them."""
 LOOKUP = 256  # requests looked up in the memo at once
 
 
 class Job:
     """One invocation over one run."""
 
-    def __init__(self, run: Run, seed: int, teacher: Engine | None, limit: int | None = None) -> None:
-        self.run, self.seed, self.teacher, self.limit = run, seed, teacher, limit
+    def __init__(
+        self,
+        run: Run,
+        seed: int,
+        teacher: Engine | None,
+        limit: int | None = None,
+        retry: frozenset[Retry] = frozenset(),
+    ) -> None:
+        self.run, self.seed, self.teacher, self.limit, self.retry = run, seed, teacher, limit, retry
         self.usage: defaultdict[str, float] = defaultdict(float)
         self._sessions: dict[str, Session] = {}
         self._memo: Memo | None = None

@@ -87,12 +87,16 @@ Meta = Annotated[dict[str, Any], BeforeValidator(_meta_in), PlainSerializer(_met
 
 
 class Record(Line):
-    """One example. `by`, `reason`, `score` and `detail` are set once a stage has dropped it."""
+    """One example. `reasoning` is the thinking behind its last turn, kept apart from it.
+
+    `by`, `reason`, `score` and `detail` are set once a stage has dropped it.
+    """
 
     id: str = Field(min_length=1)
     task: str
     split: Split = "train"
     messages: list[Message] = Field(min_length=1)
+    reasoning: str = ""
     seeds: list[str] = Field(min_length=1)
     made_by: MadeBy = MadeBy()
     checks: list[Check] = Field(min_length=1)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from pipeline.component import Component
 from pipeline.engines import Engine
-from pipeline.job import Job
+from pipeline.job import Job, Retry
 from pipeline.records import Record
 from pipeline.store import Shard, Version, VersionWriter
 
@@ -56,6 +56,10 @@ class Stage(Component):
     def settings(self, seed: int, teacher: Engine | None) -> dict[str, Any]:
         """Everything in the plan that shapes this stage's output."""
         return {"seed": seed, "models": [e.identity() for e in self.asks(teacher)], self.stage: self.identity()}
+
+    def retries_rows(self, made: Version, retry: frozenset[Retry]) -> bool:
+        """Whether a finished version holds rows that `--retry` asks for again."""
+        return False
 
     def prepare(self, job: Job, inputs: Inputs) -> None:
         """Refuse what is wrong before anything is written or loaded. Raises UsageError."""

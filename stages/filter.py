@@ -33,6 +33,10 @@ class FilterStage(Stage):
                 raise ValueError(f"two rules are called {label!r}: give one a `name`")
         return self
 
+    def free(self) -> list[AnyFilter]:
+        """The rules that ask no model."""
+        return [r for r in self.rules if not (isinstance(r, SetFilter) and r.asks())]
+
     def asks(self, teacher: Engine | None) -> list[Engine]:
         """The judges' engines."""
         finders = [find for r in self.rules if isinstance(r, SetFilter) and (find := r.asks())]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pipeline import __version__, console
 from pipeline.component import file_digest
 from pipeline.errors import UsageError
-from pipeline.job import Job
+from pipeline.job import Job, Retry
 from pipeline.models import ensure
 from pipeline.records import digest
 from pipeline.run import NAME, Run
@@ -43,6 +43,7 @@ class Options(NamedTuple):
     input: str = ""
     limit: int | None = None
     again: bool = False
+    retry: frozenset[Retry] = frozenset()
 
 
 def fingerprint(stage: str, settings: dict[str, Any], inputs: list[str], limit: int | None = None) -> str:
@@ -112,7 +113,7 @@ def run_stages(plan: Plan, run: Run, names: list[str], options: Options) -> list
     """Run stages in order; a version that exists already is taken as it is. Holds the run for writing."""
     made: list[Version] = []
     with run.writing():
-        job = Job(run, plan.seed, plan.teacher, options.limit)
+        job = Job(run, plan.seed, plan.teacher, options.limit, options.retry)
         try:
             for name in names:
                 made.append(_run_one(plan, run, job, name, options))
@@ -129,7 +130,7 @@ def _run_one(plan: Plan, run: Run, job: Job, name: str, options: Options) -> Ver
     settings = plan.settings(name)
     wanted = fingerprint(name, settings, [s.fingerprint for s in sources], options.limit)
     ready = run.with_fingerprint(name, wanted)
-    if ready is not None and not options.again:
+    if ready is not None and not options.again and not stage.retries_rows(ready, options.retry):
         console.say(f"{name}: up to date ({ready.name})")
         run.set_current(ready)
         return ready

@@ -42,7 +42,10 @@ class Plan(Component):
     def stages(self) -> dict[str, Stage]:
         """The stages this plan has, in order."""
         sections = ((name, getattr(self, name)) for name in STAGES)
-        return {name: section for name, section in sections if section is not None}
+        found: dict[str, Stage] = {name: section for name, section in sections if section is not None}
+        if self.generate is not None and self.filter is not None:
+            found["generate"] = self.generate.accepting(self.filter.free())
+        return found
 
     def stage(self, name: str) -> Stage:
         """One stage. Raises UsageError where the plan has no such section."""

@@ -44,14 +44,13 @@ class Trace(BaseModel):
             top_logprobs=_pack("e", [logprob for row in ranked for _, logprob in row]),
         )
 
-    def unpack(self) -> tuple[list[int], list[float], list[int], list[float]]:
-        """The four arrays, flat."""
-        return (
-            _unpack("i", self.tokens),
-            _unpack("f", self.chosen),
-            _unpack("i", self.top_tokens),
-            _unpack("e", self.top_logprobs),
-        )
+    def arrays(self) -> tuple[Any, Any, Any, Any]:
+        """The four as flat numpy arrays, in the order of the fields."""
+        import numpy as np
+
+        fields = ((self.tokens, "<i4"), (self.chosen, "<f4"), (self.top_tokens, "<i4"), (self.top_logprobs, "<f2"))
+        a, b, c, d = (np.frombuffer(base64.b64decode(text), dtype=kind) for text, kind in fields)
+        return a, b, c, d
 
 
 def _ranked(pairs: Sequence[tuple[int, float]], k: int) -> list[tuple[int, float]]:
@@ -65,7 +64,3 @@ def _pack(code: str, values: Sequence[float]) -> str:
     clipped = [max(v, FLOOR) for v in values] if code in "fe" else values
     return base64.b64encode(struct.pack(f"<{len(clipped)}{code}", *clipped)).decode()
 
-
-def _unpack(code: str, text: str) -> list[Any]:
-    raw = base64.b64decode(text)
-    return list(struct.unpack(f"<{len(raw) // struct.calcsize('<' + code)}{code}", raw))

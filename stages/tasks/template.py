@@ -1,11 +1,11 @@
 """Fill a prompt file with the seed's fields and take the answer."""
 
-from typing import Literal
+import random
+from typing import Any, Literal
 
-from pipeline.errors import UsageError
 from pipeline.records import Seed
 from prompts import PromptFile, load
-from stages.tasks.base import Question, Task
+from stages.tasks.base import Example, Question, Script, Task, answer, rendered
 
 
 class TemplateTask(Task):
@@ -18,13 +18,15 @@ class TemplateTask(Task):
         """Every declared need is a field of the source."""
         load(self.prompt).require(given)
 
-    def ask(self, seed: Seed) -> Question:
-        """The rendered turns; the example keeps those that are no few-shot turns."""
+    def script(self, seed: Seed, chance: random.Random, memory: Any) -> Script:
+        """Ask with the rendered turns. The example keeps those that are no few-shot turns.
+
+        The student learns to answer without them (context distillation, Askell et al. 2021, arXiv 2112.00861).
+        """
         prompt = load(self.prompt)
-        try:
-            return Question(prompt.render(seed.fields), prompt.render(seed.fields, shots=False))
-        except UsageError as error:
-            raise UsageError(f"{seed.where}: {error}") from error
+        kept = rendered(prompt, seed, shots=False)
+        reply = yield Question(rendered(prompt, seed), kept=kept)
+        return [Example([*kept, answer(reply.text)], reply.reasoning)]
 
     @property
     def prompt_name(self) -> str:

@@ -1,5 +1,6 @@
 """Prompt files: what is wrong in one is named with its line; values are text, never template."""
 
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def test_a_value_of_the_wrong_sort_is_refused(made: Any, tmp_path: Path, slot: s
     prompt = made(FRONT + f">>> user\n{{{{ {slot} }}}}\n")
     task = TemplateTask(prompt=prompt.path)
     with pytest.raises(UsageError, match=r"seeds\.jsonl:3: .*prompt0\.md: "):
-        task.ask(Seed("s", {"topic": value}, "seeds.jsonl:3"))
+        next(task.script(Seed("s", {"topic": value}, "seeds.jsonl:3"), random.Random(0), None))
 
 
 def test_the_name_follows_the_content(made: Any) -> None:
