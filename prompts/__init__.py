@@ -147,3 +147,8 @@ def _resolve(name: Path, info: ValidationInfo) -> Path:
 
 PromptFile = Annotated[Path, AfterValidator(_resolve)]
 """A prompt named in a plan; counts by its content."""
+
+
+def bundled_prompt(name: str, language: str) -> Path:
+    """The file of a bundled prompt in one language: `bundled_prompt("doc_qa", "ko")`."""
+    return HERE / name / f"{language}.md"
