@@ -78,7 +78,8 @@ class Generate(Stage):
         maker, sidecar = Maker(job.teacher, self), Sidecar(out.path, job.teacher.model if job.teacher else "")
         wanted = self.count.accepted if self.count else None
         with console.Bar("generate", wanted or inputs.total, watching.line) as bar:
-            units = self._told(meter.count(self._units(job)), bar if wanted is None else None)
+            scripts = self.scripts(job, self.starts(job, None if self.count else 1))
+            units = self._told(meter.count(scripts), bar if wanted is None else None)
             records = watching.over(self._records(units, maker, sidecar, tally))
             for rule in (self.count.rules or []) if self.count else []:
                 out.manifest.ledger.append(step := Tally(step=rule.label))
@@ -103,16 +104,17 @@ class Generate(Stage):
     def _seeds(self, job: Job) -> Iterator[Seed]:
         return itertools.islice(self.source.seeds(job.seed, self.heldout), job.limit)
 
-    def _starts(self, job: Job) -> Iterator[tuple[Seed, int]]:
-        """Seeds with the number of the sample; until enough are accepted, the training seeds again and again."""
-        for turn in itertools.count() if self.count else range(1):
+    def starts(self, job: Job, turns: int | None = None) -> Iterator[tuple[Seed, int]]:
+        """Seeds with the number of the sample; for `count.accepted` (turns None) the training seeds again and again."""
+        for turn in itertools.count() if turns is None else range(turns):
             for seed in self._seeds(job):
                 if turn == 0 or seed.split == "train":
                     yield from ((seed, turn * self.samples + n) for n in range(self.samples))
 
-    def _units(self, job: Job) -> Iterator[Unit]:
+    def scripts(self, job: Job, starts: Iterator[tuple[Seed, int]]) -> Iterator[Unit]:
+        """The task's scripts over `starts`, run to their ends."""
         asking = Asking(self.sampling, self.retries, self.truncated, self.chat_template_kwargs, job.retry)
-        return Scripts(job, self.task, asking, self._starts(job), self.task.remember(self._seeds(job))).units()
+        return Scripts(job, self.task, asking, starts, self.task.remember(self._seeds(job))).units()
 
     def _told(self, units: Iterable[Unit], bar: console.Bar | None) -> Iterator[Unit]:
         for unit in units:

@@ -1,5 +1,6 @@
 """What a person wants to see after a run: the funnel, some examples, why some were dropped, the scores."""
 
+import math
 from collections import Counter
 from itertools import islice
 
@@ -13,6 +14,7 @@ from pipeline import console
 from pipeline.records import Record
 from pipeline.run import Run
 from pipeline.store import Version
+from stages.estimate import Estimate
 from stages.show import lines
 
 HEALTHY = (0.5, 0.8)  # pass rate of the filters that practitioners report as healthy
@@ -116,6 +118,22 @@ def side_by_side(version: Version, n: int) -> list[RenderableType]:
         text = "\n".join(f"[bold]{name}[/]: {escape(brief(answer))}" for name, answer in answers.items())
         shown.append(Panel(text, title=escape(brief(row["prompt"], 90)), title_align="left"))
     return shown
+
+
+def prediction(found: Estimate) -> Table:
+    """What a run will take: the pilot's own figures, the expectation, and its 95 % interval."""
+    table = console.table("", "pilot", "whole run", "95 % interval", right=("pilot", "whole run", "95 % interval"),
+                          title="Estimate")  # fmt: skip
+    for figure in found.figures:
+        share = " " in figure.name and figure.name.split()[-1] in ("keeps", "passes")
+        show = "{:.0%}".format if share else _amount
+        between = f"{show(figure.low)} to {show(figure.high)}"
+        table.add_row(figure.name, show(figure.pilot), show(figure.expected), between)
+    return table
+
+
+def _amount(value: float) -> str:
+    return "without end" if math.isinf(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _number(value: float) -> str:

@@ -1,5 +1,7 @@
 """Draws from a grid, and the split: growing a draw never changes what was drawn before."""
 
+import math
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.errors import UsageError
 from pipeline.records import Seed
 from stages.sources.base import Source
 from stages.sources.grid import Choose, Grid
@@ -52,7 +55,7 @@ def test_choose_gives_every_combination_once(choose: int, items: int) -> None:
     """Choosing k of n is all subsets of size k, in the list's order."""
     axes = {"k": Choose.model_validate({"choose": choose, "from": list(range(items))})}
     found = [tuple(fields["k"]) for fields, _ in grid(axes).rows(0)]
-    assert len(found) == len(set(found)) == grid(axes, 1)._total()
+    assert len(found) == len(set(found)) == math.comb(items, choose)
     assert all(list(f) == sorted(set(f)) and len(f) == choose for f in found)
 
 
@@ -126,9 +129,56 @@ def test_a_seed_changes_draw_and_split() -> None:
         ({"a": []}, None, "axis a has no values"),
         ({"a": {"choose": 3, "from": [1, 2]}}, None, "cannot choose 3 of 2"),
         ({}, None, "at least 1 item"),
+        ({"a": {"weights": {"x": 1}}}, None, "say how many with `count`"),
+        ({"a": {"weights": {"x": 0}}}, 1, "greater than 0"),
+        ({"a": ["x"], "b": {"given": "aa", "when": {"x": [1]}}}, None, "no axis before it.*did you mean a"),
+        ({"b": {"given": "a", "when": {"x": [1]}}, "a": ["x"]}, None, "no axis before it"),
+        ({"a": ["x", "y"], "b": {"given": "a", "when": {"x": [1]}}}, None, "no values when a is 'y'"),
+        ({"a": ["x"], "b": {"given": "a", "when": {"z": [1]}, "otherwise": [2]}}, None, "a is never 'z'"),
     ],
 )
 def test_an_impossible_grid_is_refused(axes: dict[str, Any], count: int | None, message: str) -> None:
     """A grid that cannot give what is asked fails when the plan is read."""
     with pytest.raises(ValidationError, match=message):
         grid(axes, count)
+
+
+PERSONAS = {
+    "persona": {"weights": {"child": 3, "expert": 1}},
+    "topic": {"given": "persona", "when": {"expert": ["bridges", "engines"]}, "otherwise": ["moon", "cats", "rain"]},
+    "n": list(range(400)),
+}
+
+
+def test_weights_and_conditions_shape_a_draw() -> None:
+    """Three of four draws are the heavier value, and a conditioned axis takes the values of its condition."""
+    rows = [fields for fields, _ in grid(PERSONAS, 1200).rows(5)]
+    assert 0.7 <= sum(r["persona"] == "child" for r in rows) / 1200 <= 0.8
+    assert {(r["persona"], r["topic"]) for r in rows} == {
+        ("child", "moon"), ("child", "cats"), ("child", "rain"), ("expert", "bridges"), ("expert", "engines"),
+    }  # fmt: skip
+    assert max(Counter(map(repr, rows)).values()) == 1
+
+
+@given(SEED, st.integers(1, 60), st.integers(1, 60))
+def test_a_weighted_draw_grows_at_its_end(seed: int, a: int, b: int) -> None:
+    """Weights and conditions keep the promise that a larger count keeps the smaller draw."""
+    few, many = sorted((a, b))
+    assert list(grid(PERSONAS, many).rows(seed))[:few] == list(grid(PERSONAS, few).rows(seed))
+
+
+def test_all_of_a_conditioned_grid() -> None:
+    """Without `count` every possible combination comes once; the count of them is known."""
+    axes = {"a": ["x", "y"], "b": {"given": "a", "when": {"x": [1, 2]}, "otherwise": [3]}, "c": [0, 1]}
+    rows = [tuple(fields.values()) for fields, _ in grid(axes).rows(0)]
+    assert rows == [("x", 1, 0), ("x", 1, 1), ("x", 2, 0), ("x", 2, 1), ("y", 3, 0), ("y", 3, 1)]
+    assert len(list(grid(axes, 6).rows(1))) == 6
+    with pytest.raises(ValidationError, match="only 6 combinations"):
+        grid(axes, 7)
+
+
+def test_a_weighted_grid_says_when_nothing_new_comes() -> None:
+    """A value that is next to never drawn ends with a message, not with an endless search."""
+    axes = {"a": {"weights": {"x": 1, "y": 1e-12}}}
+    with pytest.raises(UsageError, match="1 of 2 combinations and nothing new"):
+        list(grid(axes, 2).rows(0))

@@ -1,0 +1,195 @@
+"""Commands that only look: nothing here opens a model or writes a file. And the options all commands share."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from pipeline import console, doctor
+from pipeline.errors import UsageError
+from pipeline.run import Run, runs_home
+from pipeline.store import Shard
+
+look = typer.Typer()
+
+PlanPath = Annotated[Path, typer.Argument(metavar="PLAN", help="The plan, a YAML file.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="PLACE=VALUE", help="Override one setting of the plan.")]
+Input = Annotated[str, typer.Option("--input", help="Read this version (0002) or JSONL file instead.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N seeds or rows.")]
+Again = Annotated[bool, typer.Option("--again", help="Run even if this version exists; makes a new one.")]
+Retry = Annotated[
+    str, typer.Option("--retry", metavar="SORTS", help="Ask again for dropped rows: failed, truncated, unreadable.")
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary; errors only.")]
+
+
+def open_plan(path: Path, overrides: list[str]) -> tuple[Any, Run]:
+    """The plan and its run."""
+    from stages import plan
+
+    loaded = plan.load(path, tuple(overrides))
+    return loaded, Run(runs_home() / loaded.name)
+
+
+def retry_sorts(text: str) -> frozenset[Any]:
+    """`--retry truncated,failed` as a set. Raises UsageError for another word."""
+    sorts = {word.strip() for word in text.split(",") if word.strip()}
+    if unknown := sorts - {"failed", "truncated", "unreadable"}:
+        raise UsageError(f"--retry {unknown.pop()}: it takes failed, truncated and unreadable, with commas between")
+    return frozenset(sorts)
+
+
+def put(value: Any) -> None:
+    """JSON to stdout."""
+    console.print_out(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+@look.command()
+def check(
+    plan: PlanPath,
+    overrides: Set = [],  # noqa: B006
+    estimate: Annotated[
+        int,
+        typer.Option("--estimate", metavar="[SEEDS]", min=0, help="Ask about so many seeds (32), predict the rest."),
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """Read the plan, say what would run and why. Opens no model and writes nothing, but for --estimate."""
+    from stages import checks, tables
+
+    loaded, run_ = open_plan(plan, overrides)
+    found = checks.examine(loaded, run_)
+    if estimate:
+        from stages.estimate import estimate as predict
+
+        predicted = predict(loaded, run_, estimate)
+        if json:
+            put([figure._asdict() for figure in predicted.figures] + [{"note": note} for note in predicted.notes])
+        else:
+            console.print_out(tables.prediction(predicted))
+            for note in predicted.notes:
+                console.print_out(f"note: {note}")
+        return
+    if json:
+        put([row._asdict() for row in found.rows] + [{"note": note} for note in found.notes])
+        return
+    console.print_out(f"{loaded.name}: {loaded.about}".rstrip(": "))
+    table = console.table("stage", "would", "because")
+    for row in found.rows:
+        table.add_row(row.stage, row.would, row.why)
+    console.print_out(table)
+    for note in found.notes:
+        console.print_out(f"note: {note}")
+
+
+@look.command()
+def status(plan: PlanPath, overrides: Set = [], json: Json = False) -> None:  # noqa: B006
+    """The current version of every stage, and whether it is what the plan asks for."""
+    from stages import flow, tables
+
+    loaded, run_ = open_plan(plan, overrides)
+    steps = flow.status(loaded, run_)
+    if json:
+        rows = [
+            {"stage": s.stage, "state": s.state, "version": s.version.name if s.version else None, "why": s.why}
+            | ({"counts": s.version.manifest.counts} if s.version else {})
+            for s in steps
+        ]
+        put(rows)
+        return
+    table = console.table("stage", "version", "state", "kept", "held out", "dropped", "",
+                          right=("kept", "held out", "dropped"), title=str(run_.path))  # fmt: skip
+    for step in steps:
+        counts = step.version.manifest.counts if step.version else {}
+        numbers = [f"{counts.get(k, 0):,}" if counts.get(k) else "" for k in ("kept", "heldout", "dropped")]
+        table.add_row(step.stage, step.version.name if step.version else "", step.state, *numbers, step.why)
+    console.print_out(table)
+    for note in tables.warnings([s.version for s in steps if s.version]):
+        console.print_out(f"note: {note}")
+
+
+@look.command()
+def show(
+    plan: PlanPath,
+    stage: Annotated[str, typer.Argument(help="generate, filter, curate, train or evaluate")],
+    dropped: Annotated[
+        str, typer.Option("--dropped", metavar="[REASON]", help="Dropped rows, of one reason or filter.")
+    ] = "",
+    heldout: Annotated[bool, typer.Option("--heldout", help="Held-out rows.")] = False,
+    n: Annotated[int, typer.Option("-n", min=0, help="How many rows.")] = 5,
+    where: Annotated[str, typer.Option("--where", metavar="SQL", help='For example "scores.judge < 3".')] = "",
+    version: Annotated[str, typer.Option("--version", help="Another version than the current one.")] = "",
+    overrides: Set = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """Rows of a stage: kept ones, or dropped ones with their reasons."""
+    from stages import show as rows
+
+    loaded, run_ = open_plan(plan, overrides)
+    loaded.stage(stage)
+    found = run_.pick(stage, version) if version else run_.current(stage)
+    if found is None:
+        raise UsageError(f"{stage} has not been run", hint=f"pipeline {stage} {plan}")
+    if stage in ("train", "evaluate"):
+        put(rows.lines(found.path / ("metrics.jsonl" if stage == "train" else "samples.jsonl"), n))
+        return
+    shard: Shard = "dropped" if dropped else "heldout" if heldout else "kept"
+    records = rows.rows(found, shard, dropped, where)
+    _show_rows(records, n, json=json)
+
+
+def _show_rows(records: Any, n: int, *, json: bool) -> None:
+    from itertools import islice
+
+    from stages import tables
+
+    if json:
+        for record in islice(records, n):
+            sys.stdout.buffer.write(record.line())
+        return
+    for record in islice(records, n):
+        console.print_out(tables.card(record, 2000))
+        console.print_out()
+
+
+@look.command()
+def kinds(
+    family: Annotated[str, typer.Argument(help="source, engine, task, filter, selector or objective")] = "",
+    json: Json = False,
+) -> None:
+    """Every component with its settings and help."""
+    from stages.kinds import describe
+
+    found = describe(family)
+    if json:
+        put(found)
+        return
+    for component in found:
+        console.print_out(f"{component['family']} {component['kind']}: {component['help']}")
+        for s in component["settings"]:
+            extra = f"  {s['help']}" if s["help"] else ""
+            console.print_out(f"    {s['name']}: {s['type']} = {s['default']}{extra}")
+
+
+@look.command()
+def schema() -> None:
+    """The JSON Schema of a plan, for editors."""
+    from stages.plan import Plan
+
+    put(Plan.model_json_schema(mode="validation"))
+
+
+@look.command("doctor")
+def doctor_(json: Json = False) -> None:
+    """What this machine can run, and what to do about what is missing."""
+    findings = doctor.examine()
+    if json:
+        put([f._asdict() for f in findings])
+        return
+    table = console.table("", "", "found", "what to do")
+    for f in findings:
+        table.add_row("ok" if f.ok else "[yellow]look[/]", f.subject, f.found, f.advice)
+    console.print_out(table)
