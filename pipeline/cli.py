@@ -131,6 +131,36 @@ def init(name: Annotated[Path, typer.Argument(help="The folder to make.")]) -> N
     console.say(f"next: pipeline check {name / 'plan.yaml'}")
 
 
+@app.command()
+def memo(
+    plan: PlanPath,
+    repair: Annotated[bool, typer.Option("--repair", help="Save what can be read of a damaged memo.")] = False,
+    overrides: Set = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """What the run's models have answered so far; mend it where it is damaged."""
+    from pipeline import memo as memos
+
+    _, run_ = open_plan(plan, overrides)
+    if not run_.memo.is_file():
+        raise UsageError(f"{run_.memo} is not there: nothing has been asked yet")
+    if repair:
+        with run_.writing():
+            done = memos.repair(run_.memo)
+        console.say(f"{done.saved:,} completions saved; the damaged file is {done.aside}")
+    with memos.Memo(run_.memo) as opened:
+        found = opened.engines()
+    if json:
+        names = ("engine", "completions", "prompt_tokens", "completion_tokens")
+        put([dict(zip(names, row, strict=True)) for row in found])
+        return
+    table = console.table("engine", "completions", "prompt tokens", "completion tokens", title=str(run_.memo),
+                          right=("completions", "prompt tokens", "completion tokens"))  # fmt: skip
+    for said_by, *counts in found:
+        table.add_row(said_by, *(f"{count:,}" for count in counts))
+    console.print_out(table)
+
+
 def _version(value: bool) -> None:
     if value:
         console.print_out(f"pipeline {__version__}")

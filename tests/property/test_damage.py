@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.engines import Completion
 from pipeline.errors import DataError, PipelineError
-from pipeline.memo import Memo
+from pipeline.memo import Memo, repair
+from pipeline.records import digest
 from pipeline.run import Run
 from pipeline.store import Manifest, Version, VersionWriter
 from tests.helpers import records
@@ -179,7 +180,7 @@ def test_a_memo_of_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"memo\.sqlite cannot be read") as caught:
         Memo(path)
-    assert "move it away" in caught.value.hint
+    assert "--repair" in caught.value.hint
 
 
 def test_a_memo_damaged_in_the_middle_never_lies(tmp_path: Path) -> None:
@@ -200,6 +201,32 @@ def test_a_memo_damaged_in_the_middle_never_lies(tmp_path: Path) -> None:
         except PipelineError:
             refused += 1
     assert refused
+
+
+def test_a_repair_saves_what_is_readable(tmp_path: Path) -> None:
+    """Of a memo with one page of garbage all but the rows on it come back; the damaged file is kept."""
+    path = tmp_path / "memo.sqlite"
+    texts = {digest(n, 32): f"{n} " * 200 for n in range(400)}
+    with Memo(path) as memo:
+        memo.put({"engine": "x"}, {(key, 9): Completion(text=text) for key, text in texts.items()})
+    whole = path.read_bytes()
+    for page in (5, 40, len(whole) // 4096 - 2):  # not the root of the tree: through it leads every way
+        path.write_bytes(whole[: page * 4096] + b"\xa5" * 4096 + whole[(page + 1) * 4096 :])
+        done = repair(path)
+        assert done.aside.is_file() and 300 <= done.saved <= 400
+        with Memo(path) as memo:
+            found = memo.get((key, 9) for key in texts)
+        assert len(found) == done.saved
+        assert all(texts[key] == completion.text for (key, _), completion in found.items())
+
+
+def test_a_repair_of_garbage_saves_nothing(tmp_path: Path) -> None:
+    """A file that is no database is moved aside, and the memo begins anew."""
+    path = tmp_path / "memo.sqlite"
+    path.write_bytes(b"garbage" * 1000)
+    assert repair(path).saved == 0
+    with Memo(path) as memo:
+        assert len(memo) == 0
 
 
 def test_an_answer_that_is_no_completion_is_refused(tmp_path: Path) -> None:
