@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,7 +78,7 @@ def number_of(prompt: str) -> int:
     return int(prompt.split("number ")[1].rstrip("."))
 
 
-def read(folder: Path) -> dict[str, tuple[object, ...]]:
+def read(folder: Path) -> dict[str, tuple[Any, ...]]:
     """The sidecars of a version as docs/records.md says."""
     import json
 
