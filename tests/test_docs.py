@@ -31,9 +31,11 @@ def make_files(value: Any, folder: Path) -> None:
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in FILES and isinstance(inner, str):
-                (folder / inner).parent.mkdir(parents=True, exist_ok=True)
-                text = '{"prompt": "a", "answer": "b"}\n' if inner.endswith(".jsonl") else "# A title\n\nA text.\n"
-                (folder / inner).write_text(text) if "." in inner else (folder / inner).mkdir(exist_ok=True)
+                file = folder / (f"{inner}page.md" if inner.endswith("/") else inner)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(
+                    '{"prompt": "a", "answer": "b"}\n' if file.suffix == ".jsonl" else "# A title\n\nText.\n"
+                )
             make_files(inner, folder)
     elif isinstance(value, list):
         for inner in value:
