@@ -67,7 +67,7 @@ def _packages() -> list[Finding]:
     wanted = {
         "vllm": ("generate and judge", "vllm"),
         "torch": ("train and evaluate", "torch"),
-        "transformers": ("train and evaluate", "transformers"),
+        "transformers": ("generate, judge, train and evaluate", "transformers"),
         "trl": ("train", "trl"),
         "sentence-transformers": ("curate", "sentence_transformers"),
         "scikit-learn": ("curate", "sklearn"),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
+from pipeline import machine
 from pipeline.errors import ModelError
 
 DEMO = "demo:"
@@ -109,6 +110,17 @@ def parameters(name: str, revision: str = "") -> int:
     model = find(name, revision)
     folder = Path(model.where) if model.local else cached(name, revision)
     return sum(_count(f) for f in folder.glob("*.safetensors")) if folder else 0
+
+
+def refuse_too_large(model: Model, dtype: str) -> None:
+    """Raise ModelError where weights and cache pass the free memory: the kernel would kill the run without a word."""
+    weights = parameters(model.name, model.revision) * (4 if dtype == "float32" else 2)
+    need, free = weights + machine.kv_cache_gib() * machine.GIB, machine.memory_available()
+    if free and need > free:
+        raise ModelError(
+            f"{model.name} needs about {need / machine.GIB:.1f} GiB in {dtype}, and {free / machine.GIB:.1f} are free",
+            hint="take a smaller model, set its dtype to bfloat16, or free memory",
+        )
 
 
 def _count(file: Path) -> int:

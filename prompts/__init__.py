@@ -22,7 +22,7 @@ from typing import Annotated, Any, NamedTuple
 import yaml
 from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from pipeline.component import file_digest
 from pipeline.config import nearest
@@ -152,3 +152,13 @@ PromptFile = Annotated[Path, AfterValidator(_resolve)]
 def bundled_prompt(name: str, language: str) -> Path:
     """The file of a bundled prompt in one language: `bundled_prompt("doc_qa", "ko")`."""
     return HERE / name / f"{language}.md"
+
+
+def in_language(name: str) -> BeforeValidator:
+    """For a setting that, where a plan leaves it out, holds the bundled prompt of the setting `language` before it."""
+
+    def named(path: Any, info: ValidationInfo) -> Any:
+        language = info.data.get("language")
+        return bundled_prompt(name, language) if path is None and language else path
+
+    return BeforeValidator(named)

@@ -10,11 +10,13 @@ from pydantic import Field, model_validator
 from filters import AnyFilter
 from filters.base import Context, SetFilter
 from pipeline import console
+from pipeline.config import nearest
 from pipeline.engines import Engine
 from pipeline.job import Job
 from pipeline.records import Check, Record
 from pipeline.store import Tally, VersionWriter
 from stages.base import Inputs, Stage
+from stages.pairs import Pairs, PairWriter
 
 
 class FilterStage(Stage):
@@ -24,6 +26,7 @@ class FilterStage(Stage):
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("generate",),)
 
     rules: Annotated[list[AnyFilter], Field(min_length=1)]
+    pairs: Annotated[Pairs | None, Field(description="write preference pairs of the answers to one prompt")] = None
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "FilterStage":
@@ -31,6 +34,8 @@ class FilterStage(Stage):
         for label in labels:
             if labels.count(label) > 1:
                 raise ValueError(f"two rules are called {label!r}: give one a `name`")
+        if self.pairs is not None and self.pairs.by not in labels:
+            raise ValueError(f"pairs.by is {self.pairs.by!r}, which no rule is called{nearest(self.pairs.by, labels)}")
         return self
 
     def free(self) -> list[AnyFilter]:
@@ -52,10 +57,15 @@ class FilterStage(Stage):
             tally = Tally(step=rule.label)
             out.manifest.ledger.append(tally)
             stream = apply(rule, stream, job, tally)
+        pairs = PairWriter(self.pairs) if self.pairs is not None else None
         with console.Bar("filter", total) as bar:
             for record in stream:
                 out.write(record)
+                if pairs is not None:
+                    pairs.see(record)
                 bar.advance()
+        if pairs is not None:
+            out.manifest.figures["pairs"] = pairs.write(out.path)
 
 
 def apply(rule: AnyFilter, stream: Iterable[Record], context: Context, tally: Tally) -> Iterator[Record]:

@@ -80,6 +80,8 @@ class Scripts:
 
     def __init__(self, job: Job, task: Task, asking: Asking, starts: Iterator[tuple[Seed, int]], memory: Any) -> None:
         self._job, self._task, self._asking, self._starts, self._memory = job, task, asking, starts, memory
+        self._room = min(WINDOW, task.lag or WINDOW)
+        self._views = deque([memory.now()] * self._room if task.lag else [])  # for the scripts that may begin
         self._order: deque[Unit] = deque()
         self._pending: dict[str, deque[tuple[Unit, Slot]]] = {}
         self._flying: dict[str, int] = {}
@@ -108,6 +110,8 @@ class Scripts:
             unit = self._order.popleft()
             unit.examples = [self._task.settle(example, self._memory) for example in unit.examples]
             self._emitted += 1
+            if self._task.lag:
+                self._views.append(self._memory.now())
             yield unit
 
     def _requests(self, name: str) -> Iterator[Request | None]:
@@ -122,8 +126,7 @@ class Scripts:
 
     def _start(self) -> bool:
         """Begin one more script where that is allowed."""
-        room = WINDOW if self._task.lag is None else min(WINDOW, self._task.lag)
-        if self._dry or self._begun >= self._emitted + room:
+        if self._dry or self._begun >= self._emitted + self._room:
             return False
         start = next(self._starts, None)
         if start is None:
@@ -132,7 +135,8 @@ class Scripts:
         seed, sample = start
         chance = chance_for(self._job.seed, seed, sample)
         sampling = self._asking.sampling.draw(chance_for(self._job.seed, seed, -1), sample)
-        unit = Unit(self._begun, seed, sample, self._task.script(seed, chance, self._memory), sampling)
+        memory = self._views.popleft() if self._task.lag else self._memory
+        unit = Unit(self._begun, seed, sample, self._task.script(seed, chance, memory), sampling)
         self._begun += 1
         self._order.append(unit)
         self._advance(unit, lambda: next(unit.script))

@@ -15,8 +15,7 @@ from pipeline import machine
 from pipeline.component import Knob
 from pipeline.engines.base import Engine
 from pipeline.engines.vllm_session import VllmSession
-from pipeline.errors import ModelError
-from pipeline.models import Model, find, parameters
+from pipeline.models import find, refuse_too_large
 from pipeline.records import digest
 
 SHAPING = ("quantization", "seed", "tokenizer", "hf_overrides", "rope_scaling")
@@ -74,21 +73,9 @@ class Vllm(Engine):
         if not model.local and self.revision:
             arguments["revision"] = self.revision
         if not machine.gpus():
-            _refuse_too_large(model, arguments["dtype"])
+            refuse_too_large(model, arguments["dtype"])
             arguments |= _cpu_settings(self.max_model_len, self._workers())
         return VllmSession(model, arguments | self.engine, log)
-
-
-def _refuse_too_large(model: Model, dtype: str) -> None:
-    """Weights and cache have to fit into free memory: the kernel would kill the run without a word."""
-    weights = parameters(model.name, model.revision) * (4 if dtype == "float32" else 2)
-    need = weights + machine.kv_cache_gib() * machine.GIB
-    free = machine.memory_available()
-    if free and need > free:
-        raise ModelError(
-            f"{model.name} needs about {need / machine.GIB:.1f} GiB in {dtype}, and {free / machine.GIB:.1f} are free",
-            hint="take a smaller teacher, set teacher.dtype: bfloat16, or free memory",
-        )
 
 
 def _cpu_settings(max_model_len: int, workers: int) -> dict[str, Any]:

@@ -116,7 +116,7 @@ class Task(Component):
     """Base of the tasks."""
 
     lag: ClassVar[int | None] = None
-    """For a task with a memory: a script sees what scripts this many places before it have brought."""
+    """For a task whose memory grows: a script sees what the scripts up to this many places before it have brought."""
 
     @abstractmethod
     def require(self, given: set[str]) -> None:
@@ -127,7 +127,10 @@ class Task(Component):
         """Ask about one seed. Raises UsageError that names the seed's place before the first question."""
 
     def remember(self, seeds: Iterable[Seed]) -> Any:
-        """The memory that the scripts of one run share; None for most tasks."""
+        """The memory that the scripts of one run share; None for most tasks.
+
+        Where there is a `lag` its `now()` gives what it holds by now, to be read by a script while the memory grows.
+        """
         return None
 
     def settle(self, example: Example, memory: Any) -> Example:

@@ -28,15 +28,26 @@ def example(component: type[Component], folder: Path) -> Any:
 
 def required(kind: str, folder: Path) -> dict[str, Any]:
     """The settings a kind cannot do without."""
-    if kind in ("openai", "replay", "vllm"):
+    if kind in ("openai", "replay", "transformers", "vllm"):
         model = {"model": str(stub_model(folder / "model"))}
         return model | ({"recording": empty_recording(folder / "r.jsonl")} if kind == "replay" else {})
     if kind == "jsonl":
         (folder / "seeds.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": "a"}\n')
         return {"path": folder / "seeds.jsonl"}
+    if kind == "completions":
+        said = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+        (folder / "said.jsonl").write_text(3 * said)
+        return {"path": folder / "said.jsonl"}
+    if kind == "documents":
+        (folder / "page.txt").write_text("\n\n".join(f"Paragraph {n}. " + "Words. " * 20 for n in range(4)))
+        return {"path": folder / "page.txt", "chunk_tokens": 64}
     (folder / "ask.md").write_text(ASK)
     (folder / "rubric.md").write_text(RUBRIC)
     settings: dict[str, dict[str, Any]] = {
+        "doc_qa": {"field": "prompt"},
+        "magpie": {"system_field": "prompt"},
+        "self_instruct": {"field": "prompt"},
+        "rewrite": {"how": "translate", "to": "Korean", "field": "prompt"},
         "grid": {"axes": {"prompt": ["a", "b", "c"]}},
         "template": {"prompt": folder / "ask.md"},
         "judge": {"prompt": folder / "rubric.md"},

@@ -20,7 +20,8 @@ from tests.stages.scripted import played
 each_source = pytest.mark.parametrize("component", of("source"), ids=kind_of)
 REASON = re.compile(r"([a-z][a-z0-9_]*)?")
 each_task = pytest.mark.parametrize("component", of("task"), ids=kind_of)
-FIELDS: dict[str, Any] = {"prompt": "Tell me.", "character": "a fox", "keywords": ["moon", "boat"], "words": 80}
+FIELDS: dict[str, Any] = {"prompt": "Tell me.", "character": "a fox", "keywords": ["moon", "boat"], "words": 80,
+                          "request": {}, "response": {}, "problem": ""}  # fmt: skip
 
 
 @each_source

@@ -65,7 +65,7 @@ def test_a_threshold_stops_the_run(settings: dict[str, float], bad: Record, mess
 
     seen = []
     with pytest.raises(PipelineError, match=message):
-        for record in Watching(Watch(window=10, **settings)).over(rows()):  # type: ignore[arg-type]
+        for record in Watching(Watch(window=10, **settings)).over(rows()):
             seen.append(record)
     assert 24 <= len(seen) <= 30
 
