@@ -225,33 +225,51 @@ def test_several_engines_take_turns(tmp_path: Path) -> None:
     assert all(text.count("+") == 4 for (text,) in alone)
 
 
+class Memory:
+    """What was settled, and how many of it a script may see."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def now(self) -> int:
+        """So many."""
+        return len(self.texts)
+
+
 class Remembering(Plain):
-    """Asks with the number of examples it finds in the memory."""
+    """Asks with the number of examples that its view of the memory holds, and drops what was said before."""
 
     lag: ClassVar[int | None] = 4
 
-    def remember(self, seeds: Any) -> list[str]:
-        """A list of what was settled."""
-        return []
+    def remember(self, seeds: Any) -> Memory:
+        """An empty memory."""
+        return Memory()
 
-    def settle(self, example: Example, memory: list[str]) -> Example:
+    def script(self, seed: Seed, chance: random.Random, memory: Any) -> Script:
+        """Tell how much is remembered."""
+        reply = yield Question((user(f"{seed.fields['prompt']} after {memory}"),))
+        return [Example([answer(reply.text)])]
+
+    def settle(self, example: Example, memory: Memory) -> Example:
         """Drop what was said before."""
         text = example.messages[-1].content
-        repeated = text in memory
-        memory.append(text)
+        repeated = text in memory.texts
+        memory.texts.append(text)
         return example._replace(reason="repeated") if repeated else example
 
 
-def test_examples_are_settled_in_order(tmp_path: Path) -> None:
-    """The memory sees examples in the order of the seeds, whatever the order of the answers."""
-    same = [Seed(f"s{n}", {"prompt": f"question {n % 5}"}, "here") for n in range(20)]
+def test_a_memory_is_seen_as_of_a_fixed_place(tmp_path: Path) -> None:
+    """Script i sees what scripts 0 to i-4 have brought, settled in order, whatever the order of the answers."""
 
     def fixed(request: Request) -> Completion:
         return Completion(text=request.messages[-1].content, finish_reason="stop")
 
-    for shuffle in range(3):
-        units = played(Remembering(), same, tmp_path, fixed, width=50, shuffle=shuffle)
-        assert [unit.examples[0].reason for unit in units] == [""] * 5 + ["repeated"] * 15
+    seeds = [Seed(f"s{n}", {"prompt": "question"}, "here") for n in range(12)]
+    for width, shuffle in ((1, 0), (3, 1), (50, 2)):
+        units = played(Remembering(), seeds, tmp_path, fixed, width=width, shuffle=shuffle)
+        seen = [unit.examples[0].messages[-1].content.split("after ")[1] for unit in units]
+        assert seen == [str(max(0, n - 3)) for n in range(12)]
+        assert [unit.examples[0].reason for unit in units] == ["", "repeated", "repeated", "repeated"] + [""] * 8
 
 
 def test_a_script_that_asks_nothing_ends(tmp_path: Path) -> None:
