@@ -62,6 +62,8 @@ class Generate(Stage):
     def prepare(self, job: Job, inputs: Inputs) -> None:
         """Every seed is read and its first question rendered before any is asked: a bad line costs no tokens."""
         self.task.require(self.source.fields())
+        if self.samples > 1 and not self.asks(job.teacher):
+            raise UsageError(f"task {self.task.kind} asks nobody: generate.samples would only repeat its rows")
         memory = self.task.remember(self._seeds(job))
         inputs.total = 0
         for seed in self._seeds(job):
@@ -74,11 +76,14 @@ class Generate(Stage):
         """Write the records; unreadable, failed and truncated answers are dropped with a reason."""
         tally = Tally(step="generate")
         out.manifest.ledger.append(tally)
-        meter, watching = Meter(self.count.limits() if self.count else None), Watching(self.watch)
+        asking = bool(self.asks(job.teacher))
+        watch = self.watch if asking else self.watch.model_copy(update={"max_failed": None})  # a log is what it is
+        meter, watching = Meter(self.count.limits() if self.count else None), Watching(watch)
         maker, sidecar = Maker(job.teacher, self), Sidecar(out.path, job.teacher.model if job.teacher else "")
         wanted = self.count.accepted if self.count else None
         with console.Bar("generate", wanted or inputs.total, watching.line) as bar:
-            scripts = self.scripts(job, self.starts(job, None if self.count else 1))
+            again = self.count is not None and asking  # else the same rows would come again
+            scripts = self.scripts(job, self.starts(job, None if again else 1))
             units = self._told(meter.count(scripts), bar if wanted is None else None)
             records = watching.over(self._records(units, maker, sidecar, tally))
             for rule in (self.count.rules or []) if self.count else []:
@@ -107,9 +112,13 @@ class Generate(Stage):
     def starts(self, job: Job, turns: int | None = None) -> Iterator[tuple[Seed, int]]:
         """Seeds with the number of the sample; for `count.accepted` (turns None) the training seeds again and again."""
         for turn in itertools.count() if turns is None else range(turns):
+            given = 0
             for seed in self._seeds(job):
                 if turn == 0 or seed.split == "train":
+                    given += 1
                     yield from ((seed, turn * self.samples + n) for n in range(self.samples))
+            if not given:  # every seed is held out
+                return
 
     def scripts(self, job: Job, starts: Iterator[tuple[Seed, int]]) -> Iterator[Unit]:
         """The task's scripts over `starts`, run to their ends."""

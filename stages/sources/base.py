@@ -22,6 +22,10 @@ class Source(Component):
         Asking for more rows must only add rows at the end, so that a larger `count` keeps the others.
         """
 
+    def side(self, fields: dict[str, Any]) -> Any:
+        """What decides the side of the split: rows that are alike in this fall on one side."""
+        return fields
+
     def seeds(self, seed: int, heldout: float) -> Iterator[Seed]:
         """Rows with ids and their side of the split. Equal rows get different ids."""
         seen: dict[str, int] = {}
@@ -30,9 +34,9 @@ class Source(Component):
             seen[identity] = seen.get(identity, 0) + 1
             if seen[identity] > 1:
                 identity = digest([identity, seen[identity]])
-            yield Seed(identity, fields, where, "heldout" if _share(seed, fields) < heldout else "train")
+            yield Seed(identity, fields, where, "heldout" if _share(seed, self.side(fields)) < heldout else "train")
 
 
-def _share(seed: int, fields: dict[str, Any]) -> float:
-    """A number in [0, 1) that depends on the seed row's content only: equal rows fall on one side."""
-    return int(digest(["split", seed, fields]), 16) / 2**64
+def _share(seed: int, side: Any) -> float:
+    """A number in [0, 1) that depends on the row's content only."""
+    return int(digest(["split", seed, side]), 16) / 2**64

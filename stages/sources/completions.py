@@ -41,6 +41,10 @@ class Completions(Source):
         """Answers in the order of their file, then the requests without any."""
         return itertools.islice(self._rows(), self.count)
 
+    def side(self, fields: dict[str, Any]) -> Any:
+        """What was asked: two answers to one question are never on two sides."""
+        return fields["request"].get("messages") or fields
+
     def _rows(self) -> Iterator[tuple[dict[str, Any], str]]:
         asked = _asked(self.requests) if self.requests else {}
         answered: set[str] = set()

@@ -289,3 +289,25 @@ def test_a_real_batch_is_whole(tmp_path: Path) -> None:
     assert found["What is 2+2?"].answer == "The answer to 2+2 is 4."
     assert found["Hello, how a"].made_by.completion_tokens == 76
     assert all(record.messages[0].role == "system" for record in rows["kept"])
+
+
+def test_one_question_falls_on_one_side(tmp_path: Path) -> None:
+    """Two answers to one question are both held out, or neither is."""
+    asked = [{"messages": [{"role": "user", "content": f"{n % 20}"}]} for n in range(100)]
+    rows = [{"request": request, "response": completion(choice(str(n)))} for n, request in enumerate(asked)]
+    sides: dict[str, set[str]] = {}
+    for seed in Completions(path=lines(tmp_path / "out.jsonl", *rows)).seeds(7, 0.5):
+        sides.setdefault(seed.fields["request"]["messages"][0]["content"], set()).add(seed.split)
+    assert all(len(side) == 1 for side in sides.values())
+    assert set.union(*sides.values()) == {"train", "heldout"}
+
+
+def test_the_same_rows_are_never_counted_twice(tmp_path: Path) -> None:
+    """`count` takes what there is, once; `samples` is refused."""
+    lines(tmp_path / "in.jsonl", request("a"), request("b"))
+    lines(tmp_path / "out.jsonl", output("a"), output("b"))
+    source = {"kind": "completions", "path": "out.jsonl", "requests": "in.jsonl"}
+    rows = made_by_plan(tmp_path, source=source, count={"accepted": 50})
+    assert len(rows["kept"]) == 2
+    with pytest.raises(UsageError, match="asks nobody"):
+        made_by_plan(tmp_path, source=source, samples=2)

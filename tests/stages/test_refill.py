@@ -107,6 +107,15 @@ def test_minutes_end_it_too(refilling: Callable[..., Version]) -> None:
     assert "minutes is spent" in version.manifest.notes[0]
 
 
+def test_seeds_that_are_all_held_out_end_it(refilling: Callable[..., Version], workshop: Workshop) -> None:
+    """Where no seed may train, the source is gone through once."""
+    plan = yaml.safe_load(workshop.path.read_text())
+    plan["generate"] |= {"source": {"kind": "grid", "axes": {"prompt": PROMPTS[:3]}}, "heldout": 0.999}
+    workshop.path.write_text(yaml.safe_dump(plan))
+    version = refilling({"accepted": 3})
+    assert version.rows("kept") == 0 and version.manifest.notes == ["0 of 3 rows accepted: the source gives no more"]
+
+
 def test_without_a_budget_there_is_an_end(refilling: Callable[..., Version], workshop: Workshop) -> None:
     """Rules that accept nothing end after ten requests for every row wanted."""
     plan = yaml.safe_load(workshop.path.read_text())
