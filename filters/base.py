@@ -6,7 +6,7 @@ gives one check per record, in order. Both measure on every record they are show
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -50,6 +50,13 @@ class Rule(Component):
 class Filter(Rule):
     """Judges each record by itself."""
 
+    mends: ClassVar[bool] = False
+    """Whether `mend` may change a record that passes."""
+
+    def mend(self, record: Record) -> Record:
+        """The record as it goes on, once it has passed."""
+        return record
+
     @abstractmethod
     def judge(self, record: Record) -> Check:
         """What was measured, and whether it passes."""
@@ -57,6 +64,26 @@ class Filter(Rule):
     def sift(self, records: Iterable[Record], context: Context) -> Iterator[Check]:
         """One check per record, in order."""
         yield from map(self.judge, records)
+
+
+class TextFilter(Filter):
+    """Judges one text at a time: the answer, the prompt, or each of both."""
+
+    on: Annotated[Literal["answer", "prompt", "both"], Field(description="which text it reads")] = "answer"
+
+    @abstractmethod
+    def measure(self, text: str) -> Check:
+        """What was measured on a text, and whether it passes."""
+
+    def judge(self, record: Record) -> Check:
+        """The check of the text; of both, the first that fails, or the answer's."""
+        if self.on != "answer":
+            check = self.measure(record.prompt)
+            if self.on == "prompt":
+                return check
+            if not check.passed:
+                return check.model_copy(update={"detail": f"the prompt: {check.detail}".rstrip(": ")})
+        return self.measure(record.answer)
 
 
 class SetFilter(Rule):

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from filters import AnyFilter
-from filters.base import Context, SetFilter
+from filters.base import Context, Filter, SetFilter
 from pipeline import console
 from pipeline.config import nearest
 from pipeline.engines import Engine
@@ -83,7 +83,8 @@ def apply(rule: AnyFilter, stream: Iterable[Record], context: Context, tally: Ta
         while queue[0].dropped:
             yield queue.popleft()
         _count(tally, check)
-        yield queue.popleft().checked(check)
+        record = queue.popleft().checked(check)
+        yield rule.mend(record) if check.passed and isinstance(rule, Filter) and rule.mends else record
         while queue and queue[0].dropped:
             yield queue.popleft()
     yield from queue

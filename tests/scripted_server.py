@@ -21,9 +21,24 @@ asked: Counter[str] = Counter()
 taken: list[tuple[float, int]] = []
 
 
-def answer(prompt: str, n: int = 1) -> dict[str, Any]:
+def shaped(schema: dict[str, Any], text: str) -> Any:
+    """A value of a JSON schema: texts say `text`, truths are false, numbers one, lists have one item."""
+    match schema.get("type"):
+        case "object":
+            return {name: shaped(inner, f"{name}: {text}") for name, inner in schema.get("properties", {}).items()}
+        case "array":
+            return [shaped(schema["items"], text)]
+        case "boolean":
+            return False
+        case "integer" | "number":
+            return 1
+    return text
+
+
+def answer(prompt: str, n: int = 1, schema: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the server says to a prompt: always the same."""
-    text = f"An answer to {prompt}: {hashlib.sha256(prompt.encode()).hexdigest()}"
+    text = f"An answer to {prompt[:40]}: {hashlib.sha256(prompt.encode()).hexdigest()}"
+    text = json.dumps(shaped(schema, text)) if schema else text
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
     return {"choices": [choice] * n, "usage": {"prompt_tokens": len(prompt), "completion_tokens": len(text)}}
 
@@ -71,9 +86,9 @@ def limited(prompt: str) -> web.Response | None:
     return None if headers is None else web.json_response({"error": "slow down"}, status=429, headers=headers)
 
 
-def sort_of(prompt: str) -> dict[str, Any]:
-    """The answer to a prompt, in the shape that its first word names."""
-    found = answer(prompt)
+def sort_of(prompt: str, schema: dict[str, Any] | None) -> dict[str, Any]:
+    """The answer to a prompt, in the shape that its first word or the request names."""
+    found = answer(prompt, schema=schema)
     message = found["choices"][0]["message"]
     match prompt.split()[0]:
         case "UNCOUNTED":
@@ -97,7 +112,8 @@ async def chat(request: web.Request) -> web.StreamResponse:
     if (asked[prompt] == 1 or prompt.startswith("REFUSED")) and (failed := failure(request, prompt)) is not None:
         return failed
     await asyncio.sleep(float(sys.argv[2]) if len(sys.argv) > 2 else 0.02)
-    found = sort_of(prompt)
+    shape = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    found = sort_of(prompt, shape)
     taken.append((came, sum(found.get("usage", {}).values())))
     return web.json_response(found)
 

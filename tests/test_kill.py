@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROMPTS, SIDE_BY_SIDE, KILLS = 160, 16, 50
+SIDE_BY_SIDE = 16
 PLAN = """\
 name: killed
 teacher: {{kind: openai, model: scripted, base_url: "{url}", concurrency: {side_by_side}, backoff: 0.05}}
 generate:
   source: {{kind: jsonl, path: seeds.jsonl}}
-  task: {{kind: respond}}
+  task: {task}
   sampling: {{max_tokens: 64}}
 filter:
   rules: [{{kind: length}}, {{kind: exact}}]
@@ -37,28 +37,33 @@ def shards(runs: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    """At 50 random points of generation, some of them in the filter stage or before the first request."""
+@pytest.mark.parametrize(
+    ("task", "prompts", "requests", "kills"),
+    [("{kind: respond}", 160, 160, 50), ("{kind: dialogue, turns: 3, min_turns: 3}", 40, 200, 12)],
+    ids=["one question each", "five rounds each"],
+)
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, task: str, prompts: int, requests: int, kills: int) -> None:
+    """At random points of generation, some of them in the filter stage or before the first request."""
     log = tmp_path / "asked.jsonl"
     command = [sys.executable, "-m", "tests.scripted_server", str(log)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
-        (tmp_path / "plan.yaml").write_text(PLAN.format(url=url, side_by_side=SIDE_BY_SIDE))
-        rows = [f'{{"prompt": "{"ERROR" if n % 40 == 7 else "question"} {n}"}}\n' for n in range(PROMPTS)]
+        (tmp_path / "plan.yaml").write_text(PLAN.format(url=url, side_by_side=SIDE_BY_SIDE, task=task))
+        rows = [f'{{"prompt": "{"ERROR" if n % 40 == 7 else "question"} {n}"}}\n' for n in range(prompts)]
         (tmp_path / "seeds.jsonl").write_text("".join(rows))
         try:
             assert start(tmp_path, tmp_path / "whole").wait(timeout=60) == 0
             expected = shards(tmp_path / "whole")
             asked_once = log.read_bytes().count(b"\n")
-            assert asked_once == PROMPTS + PROMPTS // 40  # the failures were tried again
+            assert asked_once == requests + prompts // 40  # the failures were tried again
             draw = random.Random(0)
-            for n in range(KILLS):
+            for n in range(kills):
                 before, runs = log.read_bytes().count(b"\n"), tmp_path / f"killed{n}"
-                kill_after(tmp_path, runs, log, before + draw.randrange(PROMPTS + 8))
+                kill_after(tmp_path, runs, log, before + draw.randrange(requests + 8))
                 assert start(tmp_path, runs).wait(timeout=60) == 0
                 assert shards(runs) == expected
-                assert log.read_bytes().count(b"\n") - before <= PROMPTS + SIDE_BY_SIDE
+                assert log.read_bytes().count(b"\n") - before <= requests + SIDE_BY_SIDE
         finally:
             server.kill()
 
