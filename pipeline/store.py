@@ -98,12 +98,15 @@ class Version:
 
     def read(self, shard: Shard = "kept") -> Iterator[Record]:
         """Rows in order. Raises DataError when a shard is not what the manifest says."""
+        yield from map(Record.model_validate_json, self.lines(shard))
+
+    def lines(self, shard: Shard = "kept") -> Iterator[bytes]:
+        """The same, unparsed."""
         for info in self.manifest.shards:
             if info.file.startswith(f"{shard}-"):
                 self.verify(info)
                 with (self.path / info.file).open("rb") as file:
-                    for line in file:
-                        yield Record.model_validate_json(line)
+                    yield from file
 
     def verify(self, info: ShardInfo) -> None:
         """Compare one file with its manifest entry by size and sha256."""
@@ -127,12 +130,11 @@ class ShardWriter:
         self._rows = 0
         self._sha = hashlib.sha256()
 
-    def write(self, record: Record) -> None:
+    def write(self, line: bytes) -> None:
         """Add one row."""
         if self._file is None:
             self._file = self._path(".tmp").open("wb")
             self._rows, self._sha = 0, hashlib.sha256()
-        line = record.line()
         self._file.write(line)
         self._sha.update(line)
         self._rows += 1
@@ -152,6 +154,11 @@ class ShardWriter:
 
     def _path(self, suffix: str) -> Path:
         return self.folder / f"{self.shard}-{len(self.sealed):05d}.jsonl{suffix}"
+
+
+def shard_of(record: Record) -> Shard:
+    """Where a row belongs."""
+    return "dropped" if record.dropped else "heldout" if record.split == "heldout" else "kept"
 
 
 class VersionWriter:
@@ -188,8 +195,11 @@ class VersionWriter:
 
     def write(self, record: Record) -> None:
         """Add a row to the shards where it belongs."""
-        shard: Shard = "dropped" if record.dropped else "heldout" if record.split == "heldout" else "kept"
-        self._shards[shard].write(record)
+        self.write_line(record.line(), shard_of(record))
+
+    def write_line(self, line: bytes, shard: Shard) -> None:
+        """Add a row that is written out already."""
+        self._shards[shard].write(line)
         self.counts[shard] += 1
 
     def seal(self) -> Version:

@@ -9,6 +9,7 @@ from pipeline.engines import Engine
 from pipeline.job import Job, Retry
 from pipeline.records import Record
 from pipeline.store import Shard, Version, VersionWriter
+from stages.intake import Raw
 
 
 class Rows(Protocol):
@@ -20,6 +21,10 @@ class Rows(Protocol):
 
     def count(self, shard: Shard) -> int | None:
         """How many there will be, where that is known."""
+        ...
+
+    def raw(self) -> Iterator[Raw]:
+        """Every row a filter reads, unparsed."""
         ...
 
 
@@ -44,6 +49,8 @@ class Stage(Component):
     needs: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """For each input, the stages that may give it: the first that the plan has."""
     takes_rows: ClassVar[bool] = True
+    quarantines: ClassVar[bool] = False
+    """Whether a broken line of a file is a row to drop, rather than a reason to refuse the file."""
 
     def asks(self, teacher: Engine | None) -> list[Engine]:
         """Engines this stage asks; their identity counts in its fingerprint."""

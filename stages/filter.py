@@ -1,22 +1,25 @@
 """filter: every record passes the rules in order, or is dropped by the first that says no."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from filters import AnyFilter
 from filters.base import Context, Filter, SetFilter
-from pipeline import console
+from pipeline import console, machine
+from pipeline.component import Knob
 from pipeline.config import nearest
 from pipeline.engines import Engine
 from pipeline.job import Job
-from pipeline.records import Check, Record
+from pipeline.records import Record
 from pipeline.store import Tally, VersionWriter
 from stages.base import Inputs, Stage
+from stages.intake import FileRows, Ids
 from stages.pairs import Pairs, PairWriter
+from stages.workers import Passed, Sieve, count, sifted
 
 
 class FilterStage(Stage):
@@ -25,7 +28,13 @@ class FilterStage(Stage):
     stage: ClassVar[str] = "filter"
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("generate",),)
 
+    quarantines: ClassVar[bool] = True
+
     rules: Annotated[list[AnyFilter], Field(min_length=1)]
+    measure: Annotated[
+        Literal["first", "all"], Field(description="all: what one rule has dropped is measured by the rest, too")
+    ] = "first"
+    workers: Annotated[int | None, Knob(), Field(ge=1, description="processes; as many as cores when left out")] = None
     pairs: Annotated[Pairs | None, Field(description="write preference pairs of the answers to one prompt")] = None
 
     @model_validator(mode="after")
@@ -48,50 +57,73 @@ class FilterStage(Stage):
         return [engine for find in finders if (engine := find(teacher)) is not None]
 
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
-        """Stream the records through the rules; the ledger counts each rule's own."""
-        rows = inputs.rows
-        stream: Iterator[Record] = chain(rows.read("kept"), rows.read("heldout"))
-        counts = [rows.count("kept"), rows.count("heldout")]
-        total = sum(c for c in counts if c is not None) if None not in counts else None
-        for rule in self.rules:
-            tally = Tally(step=rule.label)
-            out.manifest.ledger.append(tally)
-            stream = apply(rule, stream, job, tally)
+        """Rules that judge rows one by one run first to last in several processes, up to the first that cannot."""
+        first = list(itertools.takewhile(lambda rule: isinstance(rule, Filter), self.rules))
+        tallies = [Tally(step=rule.label) for rule in self.rules]
+        read = Tally(step="read")
         pairs = PairWriter(self.pairs) if self.pairs is not None else None
+        counts = [inputs.rows.count("kept"), inputs.rows.count("heldout")]
+        total = sum(c for c in counts if c is not None) if None not in counts else None
+        sieve = Sieve([rule for rule in first if isinstance(rule, Filter)], self.measure == "all")
         with console.Bar("filter", total) as bar:
-            for record in stream:
-                out.write(record)
-                if pairs is not None:
-                    pairs.see(record)
-                bar.advance()
+            chunks = sifted(inputs.rows.raw(), sieve, self.workers or machine.cores(), read, tallies[: len(first)])
+            rows: Iterator[Passed] = (row for chunk in chunks for row in chunk)
+            if isinstance(inputs.rows, FileRows):
+                rows = _named_apart(rows)
+            if len(first) == len(self.rules) and pairs is None:
+                for row in rows:
+                    out.write_line(row.line, row.shard)
+                    bar.advance()
+            else:
+                stream: Iterator[Record] = (Record.model_validate_json(row.line) for row in rows)
+                for rule, tally in zip(self.rules[len(first) :], tallies[len(first) :], strict=True):
+                    stream = apply(rule, stream, job, tally, everything=self.measure == "all")
+                for record in stream:
+                    out.write(record)
+                    if pairs is not None:
+                        pairs.see(record)
+                    bar.advance()
+        if read.dropped:
+            console.warn(f"{sum(read.dropped.values()):,} broken lines were dropped: {', '.join(read.dropped)}")
+            out.manifest.ledger.append(read)
+        out.manifest.ledger += tallies
         if pairs is not None:
             out.manifest.figures["pairs"] = pairs.write(out.path)
 
 
-def apply(rule: AnyFilter, stream: Iterable[Record], context: Context, tally: Tally) -> Iterator[Record]:
-    """The stream with `rule`'s check on every record still in; dropped ones pass through in their place."""
+def _named_apart(rows: Iterable[Passed]) -> Iterator[Passed]:
+    """Rows of a foreign file may bring the same id: the later ones get another."""
+    ids = Ids()
+    for row in rows:
+        if (own := ids.own(row.id)) != row.id:
+            record = Record.model_validate_json(row.line).model_copy(update={"id": own})
+            row = Passed(record.line(), own, row.shard)
+        yield row
+
+
+def apply(
+    rule: AnyFilter, stream: Iterable[Record], context: Context, tally: Tally, *, everything: bool = False
+) -> Iterator[Record]:
+    """The stream with `rule`'s check on every record still in; dropped ones pass through in their place.
+
+    With `everything` dropped ones are measured, too; the tally is of those still in either way.
+    """
     queue: deque[Record] = deque()
 
-    def alive() -> Iterator[Record]:
+    def shown() -> Iterator[Record]:
         for record in stream:
             queue.append(record)
-            if not record.dropped:
-                tally.came += 1
+            if everything or not record.dropped:
                 yield record
 
-    for check in rule.sift(alive(), context):
-        while queue[0].dropped:
+    for check in rule.sift(shown(), context):
+        while queue[0].dropped and not everything:
             yield queue.popleft()
-        _count(tally, check)
-        record = queue.popleft().checked(check)
-        yield rule.mend(record) if check.passed and isinstance(rule, Filter) and rule.mends else record
-        while queue and queue[0].dropped:
+        before = queue.popleft()
+        if not before.dropped:
+            count(tally, check)
+        record = before.checked(check)
+        yield rule.mend(record) if isinstance(rule, Filter) and rule.mends and not record.dropped else record
+        while queue and queue[0].dropped and not everything:
             yield queue.popleft()
     yield from queue
-
-
-def _count(tally: Tally, check: Check) -> None:
-    if check.passed:
-        tally.kept += 1
-    else:
-        tally.dropped[check.reason] = tally.dropped.get(check.reason, 0) + 1

@@ -175,7 +175,7 @@ def _inputs(plan: Plan, run: Run, name: str, options: Options) -> tuple[list[Inp
         if position == 0 and options.input:
             named = _named(run, giver, options.input)
             if isinstance(named, Path):
-                rows = FileRows(named, options.limit)
+                rows = FileRows(named, options.limit, quarantine=stage.quarantines)
                 sources.append(Input(stage="file", version=str(named), fingerprint=file_digest(named)))
                 continue
             version = named

@@ -4,12 +4,14 @@ Understood besides records: `messages`; `prompt` and `completion`; `instruction`
 (Alpaca); `conversations` with `from` and `value` (ShareGPT). Other keys are carried in `meta`.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from pydantic import ValidationError
 
 from pipeline.errors import DataError, UsageError
@@ -17,8 +19,18 @@ from pipeline.records import Check, Message, Record, Split, digest
 from pipeline.store import Shard, Version
 from stages.sources.jsonl import read_rows
 
+READ = "read"  # the step that drops lines which are no rows
+LONGEST = 8 << 20  # bytes of a line that is still read
+SHOWN = 2000  # bytes of a broken line that its dropped row shows
 DATE = re.compile(r"\d{4}-\d\d")
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+
+class Raw(NamedTuple):
+    """One line as it lies on disk; `where` is the place in a foreign file, "" in a version of this project."""
+
+    line: bytes
+    where: str = ""
 
 
 class VersionRows:
@@ -29,27 +41,33 @@ class VersionRows:
 
     def read(self, shard: Shard) -> Iterator[Record]:
         """Rows in order, checked against the manifest."""
-        try:
-            yield from islice(self._version.read(shard), self._limit)
-        except ValidationError as error:
-            raise DataError(f"{self._version.path} holds a row that is no record: {error}") from error
+        yield from map(record_of, self._lines(shard))
 
     def count(self, shard: Shard) -> int | None:
         """As the manifest says."""
         rows = self._version.rows(shard)
         return rows if self._limit is None else min(rows, self._limit)
 
+    def raw(self) -> Iterator[Raw]:
+        """What a filter reads, unparsed: rows for training, then held-out ones."""
+        yield from self._lines("kept")
+        yield from self._lines("heldout")
+
+    def _lines(self, shard: Shard) -> Iterator[Raw]:
+        return (Raw(line) for line in islice(self._version.lines(shard), self._limit))
+
 
 class FileRows:
-    """The rows of a JSONL file, made into records."""
+    """The rows of a JSONL file, made into records. With `quarantine` a broken line is a dropped row, else refused."""
 
-    def __init__(self, path: Path, limit: int | None = None) -> None:
+    def __init__(self, path: Path, limit: int | None = None, *, quarantine: bool = False) -> None:
         self._path, self._limit = path, limit
-        for _ in read_rows(path):  # refused here, before anything is written
-            pass
+        if not quarantine:
+            for _ in read_rows(path):  # refused here, before anything is written
+                pass
 
     def read(self, shard: Shard) -> Iterator[Record]:
-        """Rows whose split is the one wanted, in file order."""
+        """Rows whose split is the one wanted, in file order. Raises UsageError at a broken line."""
         if shard == "dropped":
             return
         wanted: Split = "heldout" if shard == "heldout" else "train"
@@ -60,12 +78,82 @@ class FileRows:
         """Not known without reading."""
         return None
 
+    def raw(self) -> Iterator[Raw]:
+        """Every line that is not blank, unparsed, in file order."""
+        with self._path.open("rb") as file:
+            lines = (Raw(line, f"{self._path}:{n}") for n, line in enumerate(file, 1) if line.strip())
+            yield from islice(lines, self._limit)
+
     def _records(self) -> Iterator[Record]:
-        seen: dict[str, int] = {}
+        ids = Ids()
         for row, where in read_rows(self._path):
             record = to_record(row, where)
-            seen[record.id] = nth = seen.get(record.id, 0) + 1
-            yield record if nth == 1 else record.model_copy(update={"id": digest([record.id, nth])})
+            yield record.model_copy(update={"id": ids.own(record.id)})
+
+
+class Ids:
+    """Tells rows apart that bring the same id: the second and later get a digest of it and their number."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def own(self, record_id: str) -> str:
+        """The id a row may keep."""
+        self._seen[record_id] = nth = self._seen.get(record_id, 0) + 1
+        return record_id if nth == 1 else digest([record_id, nth])
+
+
+def record_of(raw: Raw) -> Record:
+    """A line as a record; a broken line of a foreign file as a dropped one that shows where and why.
+
+    Raises DataError for a line of a version that is no record: somebody has written there.
+    """
+    if not raw.where:
+        try:
+            return Record.model_validate_json(raw.line)
+        except ValidationError as error:
+            raise DataError(f"a version holds a row that is no record: {raw.line[:80]!r}: {error}") from error
+    try:
+        return to_record(_object(raw.line), raw.where)
+    except Broken as broken:
+        return _quarantined(raw, broken.reason, broken.detail)
+    except UsageError as error:
+        return _quarantined(raw, "no_conversation", str(error).removeprefix(f"{raw.where}: "))
+
+
+class Broken(ValueError):  # noqa: N818  (an outcome, not a fault)
+    """A line that holds no row; `reason` is a slug."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    if len(line) > LONGEST:
+        raise Broken("line_too_long", f"{len(line) / 2**20:.1f} MiB, over {LONGEST / 2**20:.0f}")
+    try:
+        row = orjson.loads(line.strip().removeprefix(b"\xef\xbb\xbf"))
+    except orjson.JSONDecodeError as error:
+        try:
+            line.decode()
+        except UnicodeDecodeError as bad:
+            raise Broken("not_utf8", f"byte {bad.start} of the line") from error
+        raise Broken("not_json", f"{error.msg}, column {error.colno}") from error
+    if not isinstance(row, dict):
+        raise Broken("not_an_object")
+    return row
+
+
+def _quarantined(raw: Raw, reason: str, detail: str) -> Record:
+    """A dropped row that holds the beginning of what the line said."""
+    said = raw.line[:SHOWN].decode("utf-8", "replace").strip()
+    own = digest([hashlib.sha256(raw.line).hexdigest(), raw.where.rpartition(":")[2]])
+    record = Record(
+        id=own, task="given", messages=[_said("user", said)], seeds=[own], checks=[Check(name="given")], meta={}
+    )
+    where = f"{raw.where}: {detail}".removesuffix(": ")
+    return record.checked(Check(name=READ, passed=False, reason=reason, detail=where))
 
 
 def to_record(row: dict[str, Any], where: str) -> Record:

@@ -280,30 +280,45 @@ def test_this_projects_own_rows_as_input(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "reason", "says"),
     [
-        ("{", r"rows\.jsonl:2 is not JSON"),
-        ("[1]", r"rows\.jsonl:2 is not a JSON object"),
-        ('{"text": "x"}', r"rows\.jsonl:2 holds no example; it needs `messages`"),
-        ('{"messages": []}', r"rows\.jsonl:2 holds no example"),
-        ('{"messages": "x"}', r"rows\.jsonl:2: not a conversation"),
-        ('{"messages": [{"role": "robot", "content": "x"}]}', r"rows\.jsonl:2: not a conversation"),
-        ('{"messages": [{"role": "user"}]}', r"rows\.jsonl:2: not a conversation"),
-        ('{"conversations": [{"from": "alien", "value": "x"}]}', r"rows\.jsonl:2: not a conversation"),
-        ('{"prompt": 1, "completion": "x"}', r"rows\.jsonl:2: not a conversation"),
-        ('{"instruction": null, "output": null}', r"rows\.jsonl:2: not a conversation"),
-        ('{"id": "a", "messages": [], "checks": [], "made_by": {}}', r"rows\.jsonl:2: not a conversation"),
+        ("{", "not_json", "rows.jsonl:2: unexpected end of data"),
+        ("[1]", "not_an_object", "rows.jsonl:2"),
+        ('{"text": "x"}', "no_conversation", "holds no example; it needs `messages`"),
+        ('{"messages": []}', "no_conversation", "holds no example"),
+        ('{"messages": "x"}', "no_conversation", "not a conversation"),
+        ('{"messages": [{"role": "robot", "content": "x"}]}', "no_conversation", "not a conversation"),
+        ('{"messages": [{"role": "user"}]}', "no_conversation", "not a conversation"),
+        ('{"conversations": [{"from": "alien", "value": "x"}]}', "no_conversation", "not a conversation"),
+        ('{"prompt": 1, "completion": "x"}', "no_conversation", "not a conversation"),
+        ('{"instruction": null, "output": null}', "no_conversation", "not a conversation"),
+        ('{"id": "a", "messages": [], "checks": [], "made_by": {}}', "no_conversation", "not a conversation"),
+        ("\udcff\udcfe", "not_utf8", "byte 0"),
+        ('{"prompt": "' + "x" * (9 << 20) + '", "completion": "y"}', "line_too_long", "9.0 MiB, over 8"),
     ],
+    ids=lambda value: str(value)[:24],
 )
-def test_a_broken_line_is_named_and_nothing_is_written(workshop: Workshop, line: str, says: str) -> None:
-    """A bad row is refused with file and line, and no version is left behind."""
+def test_a_broken_line_is_quarantined(workshop: Workshop, line: str, reason: str, says: str) -> None:
+    """The filter drops a bad row with its place and what it said; stages that cannot drop it refuse the file."""
     write_plan(workshop.folder, filter=RULES)
-    good = json.dumps(SHAPES["pair"])
-    (workshop.folder / "rows.jsonl").write_text(f"{good}\n{line}\n{good}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=says):
-        workshop.make("filter", input=str(workshop.folder / "rows.jsonl"))
-    assert workshop.run.folders("filter") == []
-    assert not (workshop.run.path / "lock.json").exists()
+    good, file = json.dumps(SHAPES["pair"]), workshop.folder / "rows.jsonl"
+    file.write_text(f"{good}\n{line}\n{good}\n", encoding="utf-8", errors="surrogateescape")
+    (version,) = workshop.make("filter", input=str(file))
+    broken = next(version.read("dropped"))
+    assert (broken.by, broken.reason) == ("read", reason)
+    assert says in broken.detail and f"{file}:2" in broken.detail
+    assert len(broken.prompt) <= 2000 and (line[:20] in broken.prompt or reason == "not_utf8")
+    assert version.manifest.ledger[0].dropped == {reason: 1}
+    assert sum(version.manifest.counts.values()) == 3
+
+
+def test_a_broken_line_is_refused_where_it_cannot_be_dropped(workshop: Workshop) -> None:
+    """Training reads what it is given as it is: a line that is no row stops it before anything is written."""
+    write_plan(workshop.folder, curate={"keep": 1, "embed": {"model": str(workshop.folder / "model")}})
+    (workshop.folder / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n{\n', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"rows\.jsonl:2 is not JSON"):
+        workshop.make("curate", input=str(workshop.folder / "rows.jsonl"))
+    assert workshop.run.folders("curate") == []
 
 
 def test_a_shard_that_was_changed_is_refused(generated: Workshop) -> None:
@@ -343,7 +358,7 @@ def test_a_failed_stage_can_be_run_again(generated: Workshop, monkeypatch: pytes
 
     generated.make("generate")
     with monkeypatch.context() as patch:
-        patch.setattr(Version, "read", fails)
+        patch.setattr(Version, "lines", fails)
         with pytest.raises(PipelineError, match="on fire"):
             generated.make("filter")
     assert generated.states() == {"generate": "done", "filter": "missing"}
