@@ -26,6 +26,9 @@ LOOKUP = 256  # requests looked up in the memo at once
 class Job:
     """One invocation over one run."""
 
+    window = 4096
+    """Scripts under way at once: what bounds memory, far above what an engine takes."""
+
     def __init__(
         self,
         run: Run,

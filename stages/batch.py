@@ -202,8 +202,9 @@ def _asked(plan: Plan, run: Run, name: str, options: flow.Options) -> Iterator[t
     wanted: dict[str, Wanted] = {}
     with run.writing(), tempfile.TemporaryDirectory() as folder:
         job = Job(run, plan.seed, plan.teacher, options.limit)
+        job.window = 50_000  # what a provider takes in one file
         try:
-            sources, inputs = flow._inputs(plan, run, name, options)
+            sources, inputs = flow.inputs(plan, run, name, options)
             for model, revision in stage.models(plan.teacher):
                 ensure(model, revision)
             for engine in engines:

@@ -53,8 +53,7 @@ class FilterStage(Stage):
 
     def asks(self, teacher: Engine | None) -> list[Engine]:
         """The judges' engines."""
-        finders = [find for r in self.rules if isinstance(r, SetFilter) and (find := r.asks())]
-        return [engine for find in finders if (engine := find(teacher)) is not None]
+        return judges_of(self.rules, teacher)
 
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
         """Rules that judge rows one by one run first to last in several processes, up to the first that cannot."""
@@ -99,6 +98,12 @@ def _named_apart(rows: Iterable[Passed]) -> Iterator[Passed]:
             record = Record.model_validate_json(row.line).model_copy(update={"id": own})
             row = Passed(record.line(), own, row.shard)
         yield row
+
+
+def judges_of(rules: list[AnyFilter], teacher: Engine | None) -> list[Engine]:
+    """The engines that rules ask."""
+    finders = [find for rule in rules if isinstance(rule, SetFilter) and (find := rule.asks())]
+    return [engine for find in finders if (engine := find(teacher)) is not None]
 
 
 def apply(

@@ -124,7 +124,7 @@ def run_stages(plan: Plan, run: Run, names: list[str], options: Options) -> list
 
 def _run_one(plan: Plan, run: Run, job: Job, name: str, options: Options) -> Version:
     stage = plan.stage(name)
-    sources, inputs = _inputs(plan, run, name, options)
+    sources, given = inputs(plan, run, name, options)
     for model, revision in stage.models(plan.teacher):
         ensure(model, revision)
     settings = plan.settings(name)
@@ -140,10 +140,10 @@ def _run_one(plan: Plan, run: Run, job: Job, name: str, options: Options) -> Ver
     manifest = Manifest(
         stage=name, version=folder.name, fingerprint=wanted, settings=settings, inputs=sources, started=_now()
     )
-    stage.prepare(job, inputs)
+    stage.prepare(job, given)
     writer = VersionWriter(folder, manifest)
     try:
-        version = _work(stage, job, inputs, writer)
+        version = _work(stage, job, given, writer)
     except Exception:
         writer.discard()
         raise
@@ -164,7 +164,7 @@ def _work(stage: Stage, job: Job, inputs: Inputs, writer: VersionWriter) -> Vers
     return version
 
 
-def _inputs(plan: Plan, run: Run, name: str, options: Options) -> tuple[list[Input], Inputs]:
+def inputs(plan: Plan, run: Run, name: str, options: Options) -> tuple[list[Input], Inputs]:
     """What the stage reads: current versions, or what --input names in place of the main one."""
     stage = plan.stage(name)
     sources: list[Input] = []

@@ -15,7 +15,7 @@ from pipeline.models import find
 from pipeline.records import Check, MadeBy, Record, Seed, digest
 from pipeline.store import Tally, Version, VersionWriter
 from stages.base import Inputs, Stage
-from stages.filter import apply
+from stages.filter import apply, judges_of
 from stages.refill import Count, Meter, until
 from stages.sampling import VariedSampling
 from stages.scripts import Asking, Scripts, Unit, chance_for, retried
@@ -52,8 +52,9 @@ class Generate(Stage):
         return self.model_copy(update={"count": self.count.model_copy(update={"rules": rules})})
 
     def asks(self, teacher: Engine | None) -> list[Engine]:
-        """The teacher, and whom the task asks besides."""
-        return self.task.asks(teacher)
+        """The teacher, whom the task asks besides, and the judges among `count.rules`."""
+        judges = judges_of(self.count.rules or [], teacher) if self.count else []
+        return [*self.task.asks(teacher), *judges]
 
     def retries_rows(self, made: Version, retry: frozenset[Retry]) -> bool:
         """Whether answers were dropped for one of these."""

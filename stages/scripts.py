@@ -17,8 +17,6 @@ from stages.sampling import VariedSampling
 from stages.tasks.base import By, Example, Failed, Got, Question, Script, Task, Unreadable, answer
 from stages.tasks.thinking import apart
 
-WINDOW = 4096  # scripts under way at once: what bounds memory, far above what an engine takes
-
 
 class Asking(NamedTuple):
     """How the questions of a stage are asked."""
@@ -80,7 +78,7 @@ class Scripts:
 
     def __init__(self, job: Job, task: Task, asking: Asking, starts: Iterator[tuple[Seed, int]], memory: Any) -> None:
         self._job, self._task, self._asking, self._starts, self._memory = job, task, asking, starts, memory
-        self._room = min(WINDOW, task.lag or WINDOW)
+        self._room = min(job.window, task.lag or job.window)
         self._views = deque([memory.now()] * self._room if task.lag else [])  # for the scripts that may begin
         self._order: deque[Unit] = deque()
         self._pending: dict[str, deque[tuple[Unit, Slot]]] = {}

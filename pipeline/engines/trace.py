@@ -63,4 +63,3 @@ def _ranked(pairs: Sequence[tuple[int, float]], k: int) -> list[tuple[int, float
 def _pack(code: str, values: Sequence[float]) -> str:
     clipped = [max(v, FLOOR) for v in values] if code in "fe" else values
     return base64.b64encode(struct.pack(f"<{len(clipped)}{code}", *clipped)).decode()
-

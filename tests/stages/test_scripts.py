@@ -69,7 +69,7 @@ def test_results_do_not_hang_on_the_order_of_answers(task: Task, tmp_path: Path)
 
 def test_a_window_bounds_what_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the first answer, no more than the window's scripts are begun."""
-    monkeypatch.setattr(scripts, "WINDOW", 5)
+    monkeypatch.setattr(Job, "window", 5)
     begun: list[str] = []
 
     class Counted(Plain):
