@@ -28,9 +28,12 @@ from pipeline.store import Manifest, VersionWriter, write_atomic
 from stages import flow
 from stages.plan import Plan
 
+A_FILE = 50_000  # requests that a provider takes in one file
 AT_ONCE = 1000  # answers remembered in one write
 OURS = re.compile(r"^[0-9a-f]{32}-[0-9]{1,9}$")
 COUNTED = ("read", "known", "repeated", "failed", "unknown", "unreadable")
+
+A_FILE = 50_000  # requests that a provider takes in one file
 
 
 class Wanted(NamedTuple):
@@ -202,7 +205,8 @@ def _asked(plan: Plan, run: Run, name: str, options: flow.Options) -> Iterator[t
     wanted: dict[str, Wanted] = {}
     with run.writing(), tempfile.TemporaryDirectory() as folder:
         job = Job(run, plan.seed, plan.teacher, options.limit)
-        job.window = 50_000  # what a provider takes in one file
+        count = getattr(plan.stage(name), "count", None)
+        job.window = min(A_FILE, 2 * count.accepted) if count else A_FILE
         try:
             sources, inputs = flow.inputs(plan, run, name, options)
             for model, revision in stage.models(plan.teacher):
