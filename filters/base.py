@@ -31,6 +31,9 @@ class Context(Protocol):
 class Rule(Component):
     """What filters of both sorts share."""
 
+    bounds: ClassVar[tuple[tuple[str, Literal["min", "max"]], ...]] = ()
+    """Settings that bound the measured value, and from which side: what `filter --explain` shows."""
+
     name: Annotated[str, Field(description="what its checks are called; its kind when left out")] = ""
 
     @property

@@ -1,7 +1,7 @@
 """Length of the answer."""
 
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from pipeline.records import Check, Record
 
 class Length(Filter):
     """Characters of the answer, white space at the ends left out; a Hangul syllable counts as one."""
+
+    bounds: ClassVar = (("min_chars", "min"), ("max_chars", "max"))
 
     kind: Literal["length"] = "length"
     min_chars: Annotated[int, Field(ge=0, description="drop shorter answers")] = 1

@@ -1,6 +1,6 @@
 """Which script the answer is written in."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import regex
 from pydantic import Field, field_validator
@@ -13,6 +13,8 @@ _LETTER = regex.compile(r"\p{L}")
 
 class Script(Filter):
     """Drops answers with too small a share of letters in the wanted script (digits, spaces, marks left out)."""
+
+    bounds: ClassVar = (("min_share", "min"),)
 
     kind: Literal["script"] = "script"
     script: Annotated[str, Field(description="Unicode script: Hangul, Latin, Han, Hiragana, Cyrillic...")] = "Latin"

@@ -56,6 +56,60 @@ def run(
     _work(plan, names, overrides, flow.Options(limit=limit, again=again, retry=retry_sorts(retry)), json=json)
 
 
+@app.command()
+def generate(
+    plan: PlanPath,
+    overrides: Set = [],  # noqa: B006
+    limit: Limit = None,
+    again: Again = False,
+    retry: Retry = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The teacher answers the seeds."""
+    from stages import flow
+
+    console.set_quiet(quiet)
+    options = flow.Options(limit=limit, again=again, retry=retry_sorts(retry))
+    _work(plan, lambda p: ["generate"], overrides, options, json=json)
+
+
+@app.command("filter")
+def filter_(
+    plan: PlanPath,
+    overrides: Set = [],  # noqa: B006
+    input: Input = "",
+    limit: Limit = None,
+    again: Again = False,
+    everything: Annotated[bool, typer.Option("--all", help="Measure what one rule dropped by the rest, too.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show for each threshold the values, other thresholds, rows close by.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rules, then a judge; what is dropped is kept with its reason."""
+    from stages import explain as thresholds
+    from stages import flow
+
+    console.set_quiet(quiet)
+    overrides = [*overrides, *(["filter.measure=all"] if everything else [])]
+    options = flow.Options(input=input, limit=limit, again=again)
+    if not explain:
+        _work(plan, lambda p: ["filter"], overrides, options, json=json)
+        return
+    loaded, run_ = open_plan(plan, overrides)
+    (version,) = flow.run_stages(loaded, run_, ["filter"], options)
+    found = thresholds.explain(loaded.stage("filter"), version)
+    if json:
+        put([threshold.plain() for threshold in found])
+        return
+    from stages import tables
+
+    for threshold in found:
+        console.print_out(tables.explained(threshold))
+
+
 def _stage_command(name: str, help_text: str) -> None:
     def command(
         plan: PlanPath,
@@ -63,23 +117,18 @@ def _stage_command(name: str, help_text: str) -> None:
         input: Input = "",
         limit: Limit = None,
         again: Again = False,
-        retry: Retry = "",
         json: Json = False,
         quiet: Quiet = False,
     ) -> None:
         from stages import flow
 
         console.set_quiet(quiet)
-        if retry and name != "generate":
-            raise UsageError("--retry asks the teacher again: it belongs to generate and run")
-        options = flow.Options(input=input, limit=limit, again=again, retry=retry_sorts(retry))
+        options = flow.Options(input=input, limit=limit, again=again)
         _work(plan, lambda p: [name], overrides, options, json=json)
 
     app.command(name, help=help_text)(command)
 
 
-_stage_command("generate", "The teacher answers the seeds.")
-_stage_command("filter", "Rules, then a judge; what is dropped is kept with its reason.")
 _stage_command("curate", "Embed, cluster, keep few but good and diverse records.")
 _stage_command("train", "Train the student on what was kept.")
 _stage_command("evaluate", "Teacher, untrained and trained student on held-out prompts.")

@@ -1,6 +1,7 @@
 """What a person wants to see after a run: the funnel, some examples, why some were dropped, the scores."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from itertools import islice
 
@@ -15,6 +16,7 @@ from pipeline.records import Record
 from pipeline.run import Run
 from pipeline.store import Version
 from stages.estimate import Estimate
+from stages.explain import Threshold
 from stages.show import lines
 
 HEALTHY = (0.5, 0.8)  # pass rate of the filters that practitioners report as healthy
@@ -134,6 +136,27 @@ def prediction(found: Estimate) -> Table:
 
 def _amount(value: float) -> str:
     return "without end" if math.isinf(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def explained(found: Threshold) -> RenderableType:
+    """One threshold: how the values lie, what others would keep, and the rows on either side."""
+    sign = "at least" if found.side == "min" else "at most"
+    head = Text(f"{found.rule}: {found.setting} {found.threshold:g}", style="bold")
+    head.append(f"  keeps {found.kept:,} of {found.measured:,} measured ({sign} {found.threshold:g})", style="")
+    most = max(found.counts)
+    bars = "".join(BARS[max(1, round(count / most * 8)) if count else 0] * 3 for count in found.counts)
+    place = bisect_left(found.edges[1:-1], found.threshold) * 3 + 1
+    low, high = f"{found.edges[0]:.4g}", f"{found.edges[-1]:.4g}"
+    mark = " " * (len(low) + place) + "^"
+    lines = [f"  {low} {bars} {high}", f"  {mark} {found.threshold:g}"]
+    lines.append("  keeps " + "   ".join(f"{near.kept:,} at {near.threshold:.4g}" for near in found.nearby))
+    for sample in found.samples:
+        fate = "kept   " if sample.kept else "dropped"
+        lines.append(f"  {fate} {sample.value:.4g}  {sample.id}  {brief(sample.text, 60)}")
+    return Group(head, Text("\n".join(lines)), Text())
 
 
 def _number(value: float) -> str:
