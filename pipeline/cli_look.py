@@ -175,6 +175,20 @@ def kinds(
 
 
 @look.command()
+def preset(name: Annotated[str, typer.Argument(help="instruct, korean, story or code")] = "") -> None:
+    """A preset's rules as YAML, to copy into a plan; without a name, which there are."""
+    from filters import presets
+
+    if not name:
+        console.print_out("\n".join(presets.names()))
+        return
+    try:
+        console.print_out(presets.text(name).rstrip())
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+@look.command()
 def schema() -> None:
     """The JSON Schema of a plan, for editors."""
     from stages.plan import Plan

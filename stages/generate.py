@@ -8,7 +8,7 @@ from pydantic import Field
 
 from filters import AnyFilter
 from pipeline import console
-from pipeline.engines import Engine
+from pipeline.engines import Engine, Request
 from pipeline.errors import ModelError, UsageError
 from pipeline.job import Job, Retry
 from pipeline.models import find
@@ -65,6 +65,10 @@ class Generate(Stage):
         self.task.require(self.source.fields())
         if self.samples > 1 and not self.asks(job.teacher):
             raise UsageError(f"task {self.task.kind} asks nobody: generate.samples would only repeat its rows")
+        wanted = Request(id="", messages=(), top_logprobs=self.sampling.top_logprobs)
+        for engine in self.task.asks(job.teacher):
+            if problem := engine.refusal(wanted):
+                raise UsageError(f"{engine.model}: {problem}")
         memory = self.task.remember(self._seeds(job))
         inputs.total = 0
         for seed in self._seeds(job):

@@ -158,6 +158,10 @@ class Engine(Component):
         """Names and revisions of the models that have to be on this machine."""
         return [(self.model, self.revision)]
 
+    def refusal(self, request: Request) -> str:
+        """Why the engine cannot take such a request, known before it is opened; "" where it can."""
+        return ""
+
     @abstractmethod
     def words(self) -> dict[str, str]:
         """What identifies this engine's words in memo keys: engine kind, model, revision, dtype."""

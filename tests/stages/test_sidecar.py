@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.engines import Completion, Request
 from pipeline.engines.replay import Replay
 from pipeline.engines.trace import FLOOR, Trace
+from pipeline.errors import UsageError
 from stages import sidecar
 from tests.stages.conftest import Workshop, number
 from tests.stages.scripted import Shuffled
@@ -103,3 +104,10 @@ def test_without_the_setting_there_is_no_sidecar(workshop: Workshop, monkeypatch
     )
     (version,) = workshop.make("generate")
     assert not list(version.path.glob("logprobs-*"))
+
+
+def test_a_server_without_token_ids_is_refused_before_it_is_asked(workshop: Workshop) -> None:
+    """Log-probabilities that cannot be had are a mistake in the plan, not a column of failures."""
+    teacher = "teacher={kind: openai, model: x, base_url: 'http://127.0.0.1:9/v1'}"
+    with pytest.raises(UsageError, match="gives no token ids"):
+        workshop.make("generate", overrides=(teacher, "generate.sampling.top_logprobs=2"))
