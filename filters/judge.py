@@ -24,6 +24,7 @@ from prompts import PromptFile, load
 
 LOGPROBS = 20
 GIVEN = ("prompt", "answer", "fence")
+SHOWN = 30  # votes in a detail
 TAKE = 1000  # the samples of one take are numbered from a multiple of this
 Words = Annotated[str, Field(min_length=1)]
 
@@ -31,7 +32,7 @@ Words = Annotated[str, Field(min_length=1)]
 class Judge(SetFilter):
     """Scores each answer with a rubric and drops those under `min_score`."""
 
-    bounds: ClassVar[tuple[tuple[str, Literal["min", "max"]], ...]] = (("min_score", "min"),)
+    bounds: ClassVar = (("min_score", "min"),)
 
     kind: Literal["judge"] = "judge"
     prompt: Annotated[PromptFile, Field(description="a judge prompt: needs prompt, answer, fence; has a scale")]
@@ -169,9 +170,10 @@ class Judge(SetFilter):
         score = combined(numbers, self.aggregate)
         votes = ""
         if len(numbers) > 1:
-            votes = f"votes {' '.join(f'{n:.3g}' for n in numbers)}, spread {statistics.pstdev(numbers):.2f}"
+            votes = f"votes {' '.join(f'{n:.3g}' for n in numbers[:SHOWN])}, spread {statistics.pstdev(numbers):.2f}"
         if score < self.min_score:
-            return self.no(score, "low_score", "; ".join(filter(None, [f"{score:.2f}, under {self.min_score:g}", votes])))
+            under = f"{score:.2f}, under {self.min_score:g}"
+            return self.no(score, "low_score", f"{under}; {votes}" if votes else under)
         return self.yes(score, votes)
 
 

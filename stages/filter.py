@@ -3,11 +3,11 @@
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from filters import AnyFilter
+from filters import AnyFilter, presets
 from filters.base import Context, Filter, SetFilter
 from pipeline import console, machine
 from pipeline.component import Knob
@@ -30,12 +30,18 @@ class FilterStage(Stage):
 
     quarantines: ClassVar[bool] = True
 
-    rules: Annotated[list[AnyFilter], Field(min_length=1)]
+    rules: Annotated[list[AnyFilter], Field(min_length=1, description="a list, or the name of a preset")]
     measure: Annotated[
         Literal["first", "all"], Field(description="all: what one rule has dropped is measured by the rest, too")
     ] = "first"
     workers: Annotated[int | None, Knob(), Field(ge=1, description="processes; as many as cores when left out")] = None
     pairs: Annotated[Pairs | None, Field(description="write preference pairs of the answers to one prompt")] = None
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        """`rules: korean` is the preset of that name."""
+        return presets.rules(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "FilterStage":
