@@ -92,6 +92,15 @@ class TextFilter(Filter):
 class SetFilter(Rule):
     """Needs to see more than one record, or a model."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether the first check comes after the last record."""
+        return False
+
+    def weights(self) -> list[tuple[str, str]]:
+        """Names and revisions of the models this filter loads itself."""
+        return []
+
     @abstractmethod
     def sift(self, records: Iterable[Record], context: Context) -> Iterator[Check]:
         """One check per record, in order; may read ahead."""

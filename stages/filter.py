@@ -19,6 +19,7 @@ from pipeline.store import Tally, VersionWriter
 from stages.base import Inputs, Stage
 from stages.intake import FileRows, Ids
 from stages.pairs import Pairs, PairWriter
+from stages.spool import Spool
 from stages.workers import Passed, Sieve, count, sifted
 
 
@@ -54,8 +55,8 @@ class FilterStage(Stage):
         return self
 
     def free(self) -> list[AnyFilter]:
-        """The rules that ask no model."""
-        return [r for r in self.rules if not (isinstance(r, SetFilter) and r.asks())]
+        """The rules that judge a record as it comes and need no model."""
+        return [r for r in self.rules if not (isinstance(r, SetFilter) and (r.asks() or r.whole or r.weights()))]
 
     def asks(self, teacher: Engine | None) -> list[Engine]:
         """The judges' engines."""

@@ -1,6 +1,7 @@
 """Sampling that varies from request to request: a setting may be a number, a list or a range."""
 
 import random
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -41,6 +42,13 @@ class VariedSampling(Sampling):
             for value in _ends(getattr(self, name)):
                 Sampling.model_validate({name: value})
         return self
+
+    @cached_property
+    def fixed(self) -> Sampling | None:
+        """The sampling of all requests, where nothing varies."""
+        if any(isinstance(getattr(self, name), list | Range) for name in VARIED):
+            return None
+        return Sampling.model_validate({name: getattr(self, name) for name in Sampling.model_fields})
 
     def draw(self, chance: random.Random, sample: int) -> Sampling:
         """One request's sampling. Samples of one seed walk through a list from a place that `chance` decides."""

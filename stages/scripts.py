@@ -132,7 +132,8 @@ class Scripts:
             return False
         seed, sample = start
         chance = chance_for(self._job.seed, seed, sample)
-        sampling = self._asking.sampling.draw(chance_for(self._job.seed, seed, -1), sample)
+        varied = self._asking.sampling
+        sampling = varied.fixed or varied.draw(chance_for(self._job.seed, seed, -1), sample)
         memory = self._views.popleft() if self._task.lag else self._memory
         unit = Unit(self._begun, seed, sample, self._task.script(seed, chance, memory), sampling)
         self._begun += 1
@@ -179,7 +180,7 @@ class Scripts:
         return Request(
             id=handle,
             messages=question.messages,
-            sampling=unit.sampling.model_copy(update=dict(question.sampling)),
+            sampling=unit.sampling.model_copy(update=dict(question.sampling)) if question.sampling else unit.sampling,
             seed=int(digest([self._job.seed, said, unit.sample, *nth], 7), 16),
             sample=unit.sample,
             choices=question.choices,
