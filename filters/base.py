@@ -5,7 +5,7 @@ gives one check per record, in order. Both measure on every record they are show
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
@@ -40,6 +40,9 @@ class Rule(Component):
     def label(self) -> str:
         """The name its checks carry."""
         return self.name or str(getattr(self, "kind", ""))
+
+    def prepare(self) -> None:
+        """Refuse files and functions that it names and cannot use, before anything is written. Raises PipelineError."""
 
     def yes(self, value: float, detail: str = "") -> Check:
         """A passed check."""
@@ -92,6 +95,9 @@ class TextFilter(Filter):
 class SetFilter(Rule):
     """Needs to see more than one record, or a model."""
 
+    asking: ClassVar[bool] = False
+    """Whether it asks a model."""
+
     @property
     def whole(self) -> bool:
         """Whether the first check comes after the last record."""
@@ -105,6 +111,10 @@ class SetFilter(Rule):
     def sift(self, records: Iterable[Record], context: Context) -> Iterator[Check]:
         """One check per record, in order; may read ahead."""
 
-    def asks(self) -> Callable[[Engine | None], Engine | None] | None:
-        """How to find the engine this filter asks, given the teacher; None for filters that ask nobody."""
-        return None
+    def asks(self, teacher: Engine | None) -> list[Engine]:
+        """The engines this filter asks."""
+        return []
+
+    def notes(self, teacher: Engine | None) -> list[str]:
+        """What a user should know before trusting it."""
+        return []

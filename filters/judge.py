@@ -11,11 +11,12 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from filters.appeals import Shown, without_appeals
 from filters.base import Context, SetFilter
 from filters.verdicts import Aggregate, asked_in, combined, drawn_seed, fenced, portions, self_preference, verdicts
 from pipeline.engines import AnyEngine, Completion, Engine, Request, Sampling
@@ -33,6 +34,7 @@ class Judge(SetFilter):
     """Scores each answer with a rubric and drops those under `min_score`."""
 
     bounds: ClassVar = (("min_score", "min"),)
+    asking: ClassVar = True
 
     kind: Literal["judge"] = "judge"
     prompt: Annotated[PromptFile, Field(description="a judge prompt: needs prompt, answer, fence; has a scale")]
@@ -75,18 +77,14 @@ class Judge(SetFilter):
             raise ValueError(f"{self.votes} votes at temperature 0 are one vote: leave temperature out, or raise it")
         return self
 
-    def jury(self, teacher: Engine | None) -> list[Engine]:
+    def asks(self, teacher: Engine | None) -> list[Engine]:
         """Who judges: the engines named, or the teacher."""
         named: list[Engine | None] = [*self.engines] or [self.engine or teacher]
         return [engine for engine in named if engine is not None]
 
-    def asks(self) -> Callable[[Engine | None], Engine | None]:
-        """The judge's own engine, or the teacher."""
-        return lambda teacher: next(iter(self.jury(teacher)), None)
-
     def notes(self, teacher: Engine | None) -> list[str]:
         """What to know before trusting it."""
-        return self_preference(self.label, self.jury(teacher), teacher)
+        return self_preference(self.label, self.asks(teacher), teacher)
 
     def sift(self, records: Iterable[Record], context: Context) -> Iterator[Check]:
         """One verdict per record; one that stays unreadable drops the record and is never guessed."""
@@ -141,7 +139,7 @@ class Judge(SetFilter):
 
     def _values(self, record: Record) -> dict[str, str] | str:
         """What fills the prompt in, the judged text first; or the name of the field that the row has not."""
-        values = {"answer": record.answer, "prompt": asked_in(record)}
+        values = {"answer": self._shown(record).text, "prompt": asked_in(record)}
         for need in self._inputs():
             field = self.fields.get(need, need)
             value: Any = record.meta.get(field)
@@ -168,13 +166,16 @@ class Judge(SetFilter):
             return self.no(0, "unreadable_verdict", of.format(len(unread)) + f"it said {unread[0][:80]!r}")
         numbers = [score for score in scores if score is not None]
         score = combined(numbers, self.aggregate)
-        votes = ""
+        notes = [f"left out: {appeal[:80]!r}" for appeal in self._shown(record).appeals[:3]]
         if len(numbers) > 1:
-            votes = f"votes {' '.join(f'{n:.3g}' for n in numbers[:SHOWN])}, spread {statistics.pstdev(numbers):.2f}"
+            said = " ".join(f"{n:.3g}" for n in numbers[:SHOWN])
+            notes.insert(0, f"votes {said}, spread {statistics.pstdev(numbers):.2f}")
         if score < self.min_score:
-            under = f"{score:.2f}, under {self.min_score:g}"
-            return self.no(score, "low_score", f"{under}; {votes}" if votes else under)
-        return self.yes(score, votes)
+            return self.no(score, "low_score", "; ".join([f"{score:.2f}, under {self.min_score:g}", *notes]))
+        return self.yes(score, "; ".join(notes))
+
+    def _shown(self, record: Record) -> Shown:
+        return without_appeals(record.answer, asked_in(record))
 
 
 def expected_score(completion: Completion, scale: list[int]) -> float | None:

@@ -1,87 +1,124 @@
-"""Repetition inside one answer: lines, n-grams, and single phrases.
+"""Repetition inside one text: lines, paragraphs, n-grams, a looping end, single phrases, compressibility.
 
-The n-gram measures are those of Gopher (Rae et al. 2021, arXiv 2112.11446, table A1): the share of
-characters that lie in duplicated n-grams, and in occurrences of the most frequent one. Gopher's bounds
-are for web pages; the defaults here are wider, since stories for children repeat on purpose.
+The measures are Gopher's (Rae et al. 2021, arXiv 2112.11446, table A1) as shares of characters; its counts of
+lines are left out, since a brace or a refrain weighs as much there as a copied paragraph. Its bounds are for
+web pages and drop tables, code and songs: the defaults are wider, and what a model repeats until its tokens run
+out is found as a looping end instead. C4's other rules (Raffel et al. 2020, arXiv 1910.10683: braces, marks at
+the ends of lines, three sentences at least) say nothing about answers.
 """
 
-import unicodedata
-from collections import Counter
-from typing import Annotated, Literal
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Annotated, Literal, NamedTuple
 
-import regex
 from pydantic import Field
 
-from filters.base import Filter
-from pipeline.records import Check, Record
+from filters import ngrams
+from filters.base import TextFilter
+from filters.text import folded_words, normal
+from pipeline.records import Check
 
 Share = Annotated[float, Field(ge=0, le=1)]
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+Length = Annotated[int, Field(ge=2, le=50)]
+WINDOW = 200_000  # characters of a longer text, its last ones, that are measured
+CHARACTERS = 10  # length of a character n-gram: a Korean word or two with their particles
+FEWEST_CHARACTERS = 100  # of which character n-grams are taken
+FEWEST_BYTES = 400  # below that a compression ratio says more about zlib's header than about the text
 
 
-class Repetition(Filter):
-    """Drops answers that repeat themselves: lines, word n-grams, or a phrase used too often."""
+class Measure(NamedTuple):
+    """One measure against its bound; `of` says what was counted."""
+
+    reason: str
+    value: float
+    bound: float
+    of: str
+
+    @property
+    def detail(self) -> str:
+        """The measure for people."""
+        if self.reason == "compressible":
+            return f"compresses {self.value:g} times"
+        return f"{self.value:.0%} of the characters: {self.of}"
+
+    @property
+    def strain(self) -> float:
+        """How near the bound; over 1 fails."""
+        return self.value / self.bound if self.bound else float(self.value > 0) * 2
+
+
+class Repetition(TextFilter):
+    """Drops texts that repeat themselves: lines, paragraphs, n-grams, a looping end, a phrase used too often."""
 
     kind: Literal["repetition"] = "repetition"
     max_line_share: Annotated[Share, Field(description="characters in lines that stood before")] = 0.5
-    max_top_share: Annotated[Share, Field(description="characters in the most frequent `n`-gram")] = 0.3
-    max_duplicate_share: Annotated[Share, Field(description="characters in duplicated `long_n`-grams")] = 0.5
-    n: Annotated[int, Field(ge=1)] = 3
-    long_n: Annotated[int, Field(ge=1)] = 8
-    at_most: Annotated[dict[str, int], Field(description="phrase: how many times it may stand in an answer")] = {}
+    max_paragraph_share: Annotated[Share, Field(description="characters in paragraphs that stood before")] = 0.5
+    max_loop_share: Annotated[Share, Field(description="characters in one unit repeated to the text's end")] = 0.15
+    max_top: Annotated[
+        dict[Length, Share], Field(description="n: characters in the most frequent word n-gram (Gopher: 2, 3, 4)")
+    ] = {2: 0.6, 3: 0.55, 4: 0.5}
+    max_duplicate: Annotated[
+        dict[Length, Share], Field(description="n: characters in word n-grams that stood before (Gopher: 5 to 10)")
+    ] = {5: 0.65, 10: 0.55}
+    max_character_share: Annotated[
+        Share, Field(description="characters in character 10-grams that stood before; for texts mostly outside ASCII")
+    ] = 0.8
+    max_compression: Annotated[
+        float | None, Field(gt=1, description="bytes over zlib-compressed bytes, of 400 bytes and more")
+    ] = 8.0
+    min_words: Annotated[int, Field(ge=0, description="n-grams of shorter texts are not judged")] = 50
+    at_most: Annotated[dict[str, int], Field(description="phrase: how many times it may stand in a text")] = {}
 
-    def judge(self, record: Record) -> Check:
-        """The largest share of repeated characters; the reason names the measure that failed."""
-        text = unicodedata.normalize("NFC", record.answer).casefold()
-        for phrase, most in self.at_most.items():
-            count = text.count(unicodedata.normalize("NFC", phrase).casefold())
-            if count > most:
+    @cached_property
+    def _phrases(self) -> dict[str, tuple[str, int]]:
+        return {normal(phrase): (phrase, most) for phrase, most in self.at_most.items()}
+
+    def measure(self, text: str) -> Check:
+        """The measure that failed first; of a text that passes, the one nearest its bound, which `detail` names."""
+        phrases = normal(text) if self._phrases else ""
+        for folded, (phrase, most) in self._phrases.items():
+            if (count := phrases.count(folded)) > most:
                 return self.no(count, "repeated_phrase", f"{phrase!r} stands {count} times, over {most}")
-        words = _WORD.findall(text)
-        measured = (
-            ("repeated_lines", repeated_lines(text), self.max_line_share),
-            ("repeated_ngram", top_ngram(words, self.n), self.max_top_share),
-            ("duplicate_ngrams", duplicate_ngrams(words, self.long_n), self.max_duplicate_share),
-        )
-        for reason, share, bound in measured:
-            if share > bound:
-                return self.no(share, reason, f"{share:.0%} of the characters, over {bound:.0%}")
-        return self.yes(max(share for _, share, _ in measured))
+        nearest = Measure("", 0.0, 1.0, "")
+        for found in self.measures(text):
+            if found.value > found.bound:
+                bound = f"{found.bound:g}" if found.reason == "compressible" else f"{found.bound:.0%}"
+                return self.no(found.value, found.reason, f"{found.detail}, over {bound}")
+            nearest = max(nearest, found, key=lambda m: m.strain)
+        return self.yes(nearest.value, nearest.detail if nearest.reason else "")
 
+    def measures(self, text: str) -> Iterator[Measure]:
+        """Every measure that a text is long enough for, cheap ones first."""
+        text = text[-WINDOW:]
+        data = text.encode(errors="replace")
+        if len(data) >= ngrams.LOOP:
+            yield from self._ends_and_lines(text)
+        words = folded_words(text)
+        if len(words) >= self.min_words:
+            yield from self._ngrams(words)
+        if len(data) > 1.5 * len(text) and len(text) >= FEWEST_CHARACTERS:
+            repeated = ngrams.character_duplicates(normal(text), CHARACTERS)
+            of = f"{CHARACTERS}-character sequences that stood before"
+            yield Measure("repeated_characters", repeated, self.max_character_share, of)
+        if self.max_compression is not None and len(data) >= FEWEST_BYTES:
+            ratio = round(len(data) / len(zlib.compress(data, 1)), 2)
+            yield Measure("compressible", ratio, self.max_compression, "")
 
-def repeated_lines(text: str) -> float:
-    """Share of characters in lines that stood before in the text."""
-    lines = [line for raw in text.splitlines() if (line := raw.strip())]
-    seen: set[str] = set()
-    repeated = 0
-    for line in lines:
-        repeated += len(line) if line in seen else 0
-        seen.add(line)
-    return repeated / max(1, sum(map(len, lines)))
+    def _ends_and_lines(self, text: str) -> Iterator[Measure]:
+        lines, paragraphs = ngrams.repeated_lines(text), ngrams.repeated_paragraphs(text)
+        yield Measure("repeated_lines", lines, self.max_line_share, "lines that stood before")
+        yield Measure("repeated_paragraphs", paragraphs, self.max_paragraph_share, "paragraphs that stood before")
+        loop = ngrams.loop(text)
+        share = min(1.0, loop.chars / max(1, len(normal(text))))
+        yield Measure("looping_end", share, self.max_loop_share, f"{loop.unit[:60]!r} to the end")
 
-
-def top_ngram(words: list[str], n: int) -> float:
-    """Share of characters in the occurrences of the most frequent n-gram, if it occurs twice or more.
-
-    Occurrences that overlap count their common words once, so the share never passes 1.
-    """
-    grams = Counter(zip(*(words[i:] for i in range(n)), strict=False))
-    if not grams:
-        return 0.0
-    top, count = max(grams.items(), key=lambda item: (item[1] * sum(map(len, item[0])), item[0]))
-    if count < 2:
-        return 0.0
-    covered = {i + k for i in range(len(words) - n + 1) if tuple(words[i : i + n]) == top for k in range(n)}
-    return sum(len(words[i]) for i in covered) / sum(map(len, words))
-
-
-def duplicate_ngrams(words: list[str], n: int) -> float:
-    """Share of characters in n-grams that stood before, every character counted once."""
-    seen: set[tuple[str, ...]] = set()
-    covered: set[int] = set()
-    for i in range(len(words) - n + 1):
-        gram = tuple(words[i : i + n])
-        if gram in seen:
-            covered.update(range(i, i + n))
-        seen.add(gram)
-    return sum(len(words[i]) for i in covered) / max(1, sum(map(len, words)))
+    def _ngrams(self, words: ngrams.Gram) -> Iterator[Measure]:
+        chars = max(1, ngrams.total(words))
+        for found in ngrams.repeats(words, max((*self.max_top, *self.max_duplicate), default=0)):
+            if (bound := self.max_top.get(found.n)) is not None:
+                gram, covered = ngrams.top(words, found)
+                yield Measure("repeated_ngram", covered / chars, bound, f"the {found.n}-gram {' '.join(gram)[:60]!r}")
+            if (bound := self.max_duplicate.get(found.n)) is not None:
+                covered = ngrams.duplicates(words, found)
+                yield Measure("duplicate_ngrams", covered / chars, bound, f"{found.n}-grams that stood before")

@@ -167,6 +167,37 @@ def batch(
         put(found)
 
 
+@app.command()
+def calibrate(
+    plan: PlanPath,
+    gold: Annotated[Path, typer.Option("--gold", metavar="FILE", help="What people said: JSONL or CSV.")],
+    rule: Annotated[str, typer.Option("--rule", help="One rule, whatever it measures; or every judge.")] = "",
+    good_from: Annotated[
+        float | None, typer.Option("--good-from", metavar="SCORE", help="The human score from which a row is good.")
+    ] = None,
+    precision: Annotated[float, typer.Option(min=0, max=1, help="Find the min_score that reaches it.")] = 0.9,
+    repeats: Annotated[int, typer.Option(min=0, help="How often every question is asked once more.")] = 1,
+    overrides: Set = [],  # noqa: B006
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """How far the plan's judges agree with people, next to what answer length alone would say."""
+    from stages import agreement_tables, calibrate
+    from stages import gold as golds
+
+    console.set_quiet(quiet)
+    loaded, run_ = open_plan(plan, overrides)
+    options = calibrate.Options(rule, good_from, precision, repeats)
+    found = calibrate.calibrate(loaded, run_, golds.read(gold, run_), options)
+    if json:
+        put([c._asdict() | {"figures": [f._asdict() for f in c.figures]} for c in found])
+        return
+    for calibration in found:
+        console.print_out(agreement_tables.calibration(calibration))
+        for note in calibration.notes:
+            console.print_out(f"note: {note}")
+
+
 app.add_typer(look)
 
 

@@ -1,4 +1,4 @@
-"""Commands that only look: nothing here opens a model or writes a file. And the options all commands share."""
+"""Commands that only look: nothing here opens a model, and only `review` writes. And the options all commands share."""
 
 import sys
 from pathlib import Path
@@ -153,6 +153,47 @@ def _show_rows(records: Any, n: int, *, json: bool) -> None:
     for record in islice(records, n):
         console.print_out(tables.card(record, 2000))
         console.print_out()
+
+
+@look.command()
+def review(
+    plan: PlanPath,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="How many rows to draw.")] = 100,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to: .csv or .jsonl; both, in the run's folder.")
+    ] = None,
+    read: Annotated[Path | None, typer.Option("--read", metavar="FILE", help="A sample that was filled in.")] = None,
+    good_from: Annotated[
+        float | None, typer.Option("--good-from", metavar="SCORE", help="The score from which a row is good.")
+    ] = None,
+    version: Annotated[str, typer.Option("--version", help="Another filter version than the current one.")] = "",
+    overrides: Set = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    """Draw rows for a person to mark (kept, dropped, near the thresholds); --read counts the marks and makes gold."""
+    from stages import agreement_tables, review
+
+    loaded, run_ = open_plan(plan, overrides)
+    stage = loaded.stage("filter")
+    if read is not None:
+        found = review.read_back(stage, run_, read, good_from)
+        if json:
+            strata = [a._asdict() | {"keep": a.keep._asdict()} for a in found.strata]
+            put(found._asdict() | {"strata": strata, "gold": str(found.gold)})
+            return
+        console.print_out(agreement_tables.reviewed(found))
+        console.say(f"gold: {found.gold}; next: pipeline calibrate {plan} --gold {found.gold}")
+        return
+    made = run_.pick("filter", version) if version else run_.current("filter")
+    if made is None:
+        raise UsageError("filter has not been run", hint=f"pipeline filter {plan}")
+    files = review.write(review.draw(stage, made, n, loaded.seed), run_, made, out)
+    if json:
+        put([str(file) for file in files])
+        return
+    for file in files:
+        console.print_out(str(file))
+    console.say(f"fill in `keep` (yes or no) or `score`, then: pipeline review {plan} --read FILE")
 
 
 @look.command()

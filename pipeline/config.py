@@ -1,6 +1,7 @@
 """Plan files: YAML in, a validated model out, every problem at once with its line and the nearest name."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -16,7 +17,19 @@ from pipeline.errors import UsageError
 
 M = TypeVar("M", bound=BaseModel)
 Place = tuple[str | int, ...]
+BOOL = "tag:yaml.org,2002:bool"
 DEPTH = 64  # levels of a plan; deeper is an alias of itself
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML in which `true` and `false` alone are truths, as in YAML 1.2: `on: both` has the key "on"."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != BOOL]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver(BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def load(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
@@ -30,8 +43,8 @@ def load(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
         hint = "`pipeline init NAME` writes a plan to start from" if not path.exists() else ""
         raise UsageError(f"cannot read the plan {path}: {_reason(error)}", hint=hint) from error
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=Loader)
+        data = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if (place := _no_json(data)) is not None:
@@ -77,7 +90,7 @@ def override_value(data: dict[str, Any], override: str) -> None:
     if not equals or not dotted:
         raise UsageError(f"--set {override}: write it as place=value, for example --set seed=7")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"--set {override}: the value is not YAML") from error
     node: Any = data

@@ -56,11 +56,20 @@ class FilterStage(Stage):
 
     def free(self) -> list[AnyFilter]:
         """The rules that judge a record as it comes and need no model."""
-        return [r for r in self.rules if not (isinstance(r, SetFilter) and (r.asks() or r.whole or r.weights()))]
+        return [r for r in self.rules if not (isinstance(r, SetFilter) and (r.asking or r.whole or r.weights()))]
 
     def asks(self, teacher: Engine | None) -> list[Engine]:
         """The judges' engines."""
         return judges_of(self.rules, teacher)
+
+    def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
+        """The judges' models, and those that rules load themselves."""
+        return super().models(teacher) + [w for r in self.rules if isinstance(r, SetFilter) for w in r.weights()]
+
+    def prepare(self, job: Job, inputs: Inputs) -> None:
+        """What rules name is looked at first."""
+        for rule in self.rules:
+            rule.prepare()
 
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
         """Rules that judge rows one by one run first to last in several processes, up to the first that cannot."""
@@ -93,6 +102,9 @@ class FilterStage(Stage):
             console.warn(f"{sum(read.dropped.values()):,} broken lines were dropped: {', '.join(read.dropped)}")
             out.manifest.ledger.append(read)
         out.manifest.ledger += tallies
+        for note in [n for rule in self.rules if isinstance(rule, SetFilter) for n in rule.notes(job.teacher)]:
+            out.manifest.notes.append(note)
+            console.warn(note)
         if pairs is not None:
             out.manifest.figures["pairs"] = pairs.write(out.path)
 
@@ -109,8 +121,7 @@ def _named_apart(rows: Iterable[Passed]) -> Iterator[Passed]:
 
 def judges_of(rules: list[AnyFilter], teacher: Engine | None) -> list[Engine]:
     """The engines that rules ask."""
-    finders = [find for rule in rules if isinstance(rule, SetFilter) and (find := rule.asks())]
-    return [engine for find in finders if (engine := find(teacher)) is not None]
+    return [engine for rule in rules if isinstance(rule, SetFilter) for engine in rule.asks(teacher)]
 
 
 def apply(
@@ -120,7 +131,7 @@ def apply(
 
     With `everything` dropped ones are measured, too; the tally is of those still in either way.
     """
-    queue: deque[Record] = deque()
+    queue: deque[Record] | Spool = Spool() if isinstance(rule, SetFilter) and rule.whole else deque()
 
     def shown() -> Iterator[Record]:
         for record in stream:

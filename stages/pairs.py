@@ -11,13 +11,13 @@ from typing import Annotated, Any, NamedTuple
 import orjson
 from pydantic import Field
 
+from filters.verdicts import UNMEASURED
 from pipeline import console
 from pipeline.component import Component
 from pipeline.records import Record, Split, digest
 from pipeline.store import write_atomic
 
 FILES: dict[Split, str] = {"train": "pairs-00000.jsonl", "heldout": "heldout_pairs-00000.jsonl"}
-UNMEASURED = ("no_verdict", "unreadable_verdict")  # a judge's reasons that come without a score
 
 
 class Pairs(Component):

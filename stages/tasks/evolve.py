@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import regex
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+from filters.refusal import refusal_in
 from filters.text import normal, words
 from pipeline.engines import Completion
 from pipeline.errors import UsageError
@@ -21,7 +22,6 @@ from stages.tasks.respond import require_field
 Operation = Literal["constraints", "deepen", "concretize", "reasoning", "breadth"]
 OPERATIONS: tuple[Operation, ...] = ("constraints", "deepen", "concretize", "reasoning", "breadth")
 VERDICTS = ("equal", "different")
-REFUSED_WITHIN = 80  # words: a longer answer that says sorry still answers
 COPIED = 5  # words in a row from the evolving prompt, which a prompt on another subject has no reason to hold
 LEAKS = (
     "given prompt", "original prompt", "rewritten prompt", "new prompt", "evolved prompt", "created prompt",
@@ -30,17 +30,6 @@ LEAKS = (
     "주어진 요청", "원래 요청", "처음 요청", "고쳐 쓴 요청", "더 어려운 요청", "두 표시 사이",
 )  # fmt: skip
 _HEADING = regex.compile(r"#[^#\n]*\b(?:prompt|request)\b[^#\n]*#|#[^#\n]*(?:프롬프트|요청)[^#\n]*#")
-_REFUSAL = regex.compile(
-    r"""^\W*(?:(?:i\s?'?\s?a?m|my)\s)?(?:\w+\s)?(?:sorry|apologi[sz]e|apologies)\b
-    | \bas\ an?\ (?:ai|artificial|language)\b
-    | \bi\ (?:can(?:not|\s?n[o']t|'t)|(?:am\ |'m\ )(?:not\ able|unable)|won't)\ (?:\w+\ ){0,2}
-      (?:help|assist|answer|provide|fulfil+|comply|do\ that|create|write|generate|discuss|support|encourage|offer|give)
-    | 죄송(?:합니다|하지만|해요) | ^\W*미안(?:합니다|하지만|해요)
-    | (?:인공지능|언어\ ?모델|AI)(?:으로서|로서|이기\ 때문에|라서|이므로)
-    | (?:도와|알려|답변?해?\ ?)\ ?(?:드릴|줄)\ 수\ (?:는\ )?없
-    """,
-    regex.VERBOSE | regex.IGNORECASE,
-)
 STOP_WORDS = frozenset(
     words(
         "a an the of to and or in on at for with by from as is are was were be it its this that these those i you he"
@@ -200,6 +189,7 @@ def _nothing_said(text: str) -> tuple[str, str]:
     spoken = words(normal(text))
     if all(word in STOP_WORDS for word in spoken):
         return "says_nothing", f"{len(spoken)} words, none of substance"
-    if len(spoken) < REFUSED_WITHIN and (found := _REFUSAL.search(text)):
-        return "refusal", f"says {found[0].strip()!r}"
+    found = refusal_in(text)
+    if found is not None and found.reason != "partial_refusal":  # one that goes on to answer still answers
+        return "refusal", f"says {found.phrase!r}"
     return "", ""

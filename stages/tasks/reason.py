@@ -6,13 +6,13 @@ reach the right answer remain (STaR, Zelikman et al. 2022, arXiv 2203.14465; mor
 
 import random
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import regex
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from filters.final import WHAT, Check, final_of
 from filters.text import normal, words
 from pipeline.engines import Completion
 from pipeline.errors import UsageError
@@ -21,11 +21,6 @@ from prompts import PromptFile, in_language, load
 from stages.tasks.base import Example, Question, Script, Task, Unreadable, answer, parsed, rendered, said
 from stages.tasks.respond import asked_in, require_field
 
-Check = Literal["number", "choice", "exact"]
-_NUMBER = regex.compile(r"(?<!\d)[-\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
-_CIRCLED = regex.compile(r"[①-⑳]")  # how Korean examinations number their choices
-_LABEL = regex.compile(r"\s*[(\[*]*([A-Za-z])[)\]*]*(?:[.:)\]]|\s*$)")  # "B", "(b)", "B. Paris"
-_LETTER = regex.compile(r"(?<![\p{L}\p{N}'])([A-Z])(?![\p{L}\p{N}'])(?!\s+\p{Ll})")  # "A" of "A dog" is none
 _EATEN = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]|\r(?!\n)|\t(?=imes|ext|heta|au\b|an\b)")
 
 
@@ -112,39 +107,8 @@ class Reason(Task):
         value = seed.fields.get(self.answer_field)
         gold = final_of(self.check, str(value)) if isinstance(value, str | int | float) else ""
         if not gold:
-            raise UsageError(f"{seed.where}: {self.answer_field} holds no {_WHAT[self.check]} to compare with")
+            raise UsageError(f"{seed.where}: {self.answer_field} holds no {WHAT[self.check]} to compare with")
         return gold
-
-
-_WHAT: dict[Check, str] = {"number": "number", "choice": "letter of a choice", "exact": "text"}
-
-
-def final_of(check: Check, text: str) -> str:
-    """The final answer in a text, in the form in which two are compared; "" where there is none."""
-    return _READ[check](text)
-
-
-def _number(text: str) -> str:
-    """The last number, as GSM8K is scored (Cobbe et al. 2021, arXiv 2110.14168)."""
-    found = _NUMBER.findall(_CIRCLED.sub(lambda mark: normal(mark[0]), text))
-    if not found:
-        return ""
-    value = Decimal(found[-1].replace(",", "").replace("\u2212", "-")) + 0  # no negative zero
-    return f"{value.normalize():f}"
-
-
-def _choice(text: str) -> str:
-    if label := _LABEL.match(text):
-        return str(label[1]).upper()
-    found = _LETTER.findall(text)
-    return str(found[-1]) if found else ""
-
-
-def _exact(text: str) -> str:
-    return normal(text).strip(" .!?。\"'`*")
-
-
-_READ: dict[Check, Callable[[str], str]] = {"number": _number, "choice": _choice, "exact": _exact}
 
 
 def _around(turns: list[Message], prompt: tuple[Message, ...]) -> tuple[Message, ...]:

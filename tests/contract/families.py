@@ -5,7 +5,9 @@ from typing import Any
 
 from pipeline.component import Component, kind_of, members
 from stages.kinds import FAMILIES
+from tests.filters import tiny_reward
 from tests.helpers import empty_recording, stub_model
+from tests.stages import tiny
 
 ASK = "---\nabout: x\nneeds: [character]\n---\n>>> user\nA story about {{ character }}.\n"
 RUBRIC = (
@@ -41,6 +43,16 @@ def required(kind: str, folder: Path) -> dict[str, Any]:
     if kind == "documents":
         (folder / "page.txt").write_text("\n\n".join(f"Paragraph {n}. " + "Words. " * 20 for n in range(4)))
         return {"path": folder / "page.txt", "chunk_tokens": 64}
+    if kind in ("ifd", "perplexity"):
+        return {"model": str(tiny.folder(folder / "causal", layers=1))}
+    if kind == "leak":
+        (folder / "set.jsonl").write_text('{"question": "How many foxes ran home when the moon was out?"}\n')
+        return {"references": [folder / "set.jsonl"]}
+    if kind == "python":
+        (folder / "rule.py").write_text("def short(record):\n    return len(record.answer) < 99\n")
+        return {"function": f"{folder}/rule.py:short"}
+    if kind == "reward":
+        return {"model": str(tiny_reward.folder(folder / "reward"))}
     (folder / "ask.md").write_text(ASK)
     (folder / "rubric.md").write_text(RUBRIC)
     settings: dict[str, dict[str, Any]] = {
@@ -52,5 +64,6 @@ def required(kind: str, folder: Path) -> dict[str, Any]:
         "template": {"prompt": folder / "ask.md"},
         "judge": {"prompt": folder / "rubric.md"},
         "words": {"banned": ["robot"]},
+        "language": {"want": "ko"},
     }
     return settings.get(kind, {})

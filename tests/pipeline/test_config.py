@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pipeline.config import override_value
+from pipeline.config import Loader, override_value
 from pipeline.errors import UsageError
 from stages.plan import Plan, load
 
@@ -225,3 +226,9 @@ def test_a_value_that_cannot_be_written_is_refused(tmp_path: Path, value: str) -
     """Seeds are written as JSON, so what JSON cannot hold is refused with its place."""
     axes = f"{{kind: grid, axes: {{prompt: [{value}]}}}}"
     assert "generate.source" in refused(tmp_path, HEAD + f"generate:\n  source: {axes}\n  task: {{kind: respond}}\n")
+
+
+def test_on_is_a_word(tmp_path: Path) -> None:
+    """Keys and values that YAML 1.1 takes for truths are words here; `true` and `false` are truths."""
+    found = yaml.load("{on: both, off: no, yes: true, n: FALSE}", Loader)
+    assert found == {"on": "both", "off": "no", "yes": True, "n": False}

@@ -112,7 +112,7 @@ def test_any_value_is_text(value: str) -> None:
     """Whatever a seed holds arrives unchanged."""
     file = HERE / "judge/quality.md"
     (turn,) = load(file).render({"prompt": value, "answer": "A", "fence": "F"})
-    assert f"Request: {value}\n" in turn.content
+    assert f"<request-F>\n{value}\n</request-F>" in turn.content
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,13 @@ def test_a_bundled_prompt_renders(name: str) -> None:
     whole = "\n".join(turn.content for turn in turns)
     assert "{{" not in whole and "{%" not in whole
     if name.startswith("judge/"):
-        assert prompt.front.scale is not None
-        assert {"prompt", "answer", "fence"} >= set(prompt.front.needs) >= {"answer", "fence"}
-        assert whole.count("value of fence") == 2
-        assert whole.count("value of answer") == 1
+        needs = set(prompt.front.needs)
+        judged = {"answer_a", "answer_b"} if prompt.front.scale is None else {"answer"}
+        assert needs >= {*judged, "fence"}
+        assert whole.count("value of fence") == 2 * sum(f"value of {need}" in whole for need in needs - {"fence"})
+        assert all(len(re.findall(rf"value of {need}\b", whole)) == 1 for need in judged)
+        low, high = prompt.front.scale or (1, 0)
+        assert all(re.search(rf"^{n}\s*[:=]|\b{n} =", whole, re.MULTILINE) for n in range(low, high + 1))  # anchors
 
 
 def test_there_are_bundled_prompts() -> None:

@@ -263,14 +263,10 @@ def test_what_cannot_be_batched_is_refused(workshop: Workshop, batches: Batches)
         batches.write()
 
 
-def test_a_request_no_server_takes_is_told(
-    batches: Batches, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Log-probabilities by token id, from a server that is not vLLM's: no line, and the reason."""
-    monkeypatch.setattr(console, "_quiet", False)
-    file, count = batches.write("generate", "generate.sampling.top_logprobs=4")
-    assert count == 0 and not file.exists()
-    assert "not in the file: 8 of the requests: this server gives no token ids" in capsys.readouterr().err
+def test_a_request_no_server_takes_is_refused(batches: Batches) -> None:
+    """Log-probabilities by token id, from a server that is not vLLM's: no file, and the reason."""
+    with pytest.raises(UsageError, match="gives no token ids"):
+        batches.write("generate", "generate.sampling.top_logprobs=4")
 
 
 def test_a_vllm_teachers_lines_are_vllms(workshop: Workshop) -> None:

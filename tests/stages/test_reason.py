@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from filters.final import Check, final_of
 from pipeline.engines import Completion, Request
 from pipeline.errors import UsageError
 from pipeline.records import Seed
 from stages.tasks.base import Example
-from stages.tasks.reason import Check, Reason, final_of
+from stages.tasks.reason import Reason
 from tests.stages.scripted import played
 
 GSM8K = Path("/work/shared/data/gsm8k/train.jsonl")
