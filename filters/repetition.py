@@ -80,12 +80,13 @@ class Repetition(TextFilter):
         for folded, (phrase, most) in self._phrases.items():
             if (count := phrases.count(folded)) > most:
                 return self.no(count, "repeated_phrase", f"{phrase!r} stands {count} times, over {most}")
-        nearest = Measure("", 0.0, 1.0, "")
+        nearest, strain = Measure("", 0.0, 1.0, ""), 0.0
         for found in self.measures(text):
             if found.value > found.bound:
                 bound = f"{found.bound:g}" if found.reason == "compressible" else f"{found.bound:.0%}"
                 return self.no(found.value, found.reason, f"{found.detail}, over {bound}")
-            nearest = max(nearest, found, key=lambda m: m.strain)
+            if found.strain > strain:
+                nearest, strain = found, found.strain
         return self.yes(nearest.value, nearest.detail if nearest.reason else "")
 
     def measures(self, text: str) -> Iterator[Measure]:

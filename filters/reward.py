@@ -123,7 +123,7 @@ class Scorer:
         if not ids:
             return Unscored("no_verdict", "the conversation has no tokens")
         if len(ids) > self._limit:
-            return Unscored("too_long", f"{len(ids):,} tokens; the model reads {self._limit:,}")
+            return Unscored("over_model_limit", f"{len(ids):,} tokens; the model reads {self._limit:,}")
         return list(ids)
 
     def _forward(self, rows: list[list[int]]) -> list[float]:

@@ -49,7 +49,7 @@ def batches(texts: Iterable[str], parts: int = 1) -> Iterator[list[str]]:
     for text in texts:
         batch.append(text)
         size += len(text)
-        if len(batch) % parts == 0 and (len(batch) >= BATCH or size >= LONGEST // 8):
+        if len(batch) % parts == 0 and (len(batch) >= BATCH * parts or size >= LONGEST // 8):
             yield batch
             batch, size = [], 0
     if batch:

@@ -17,7 +17,7 @@ from pipeline.records import Message, Record, digest
 
 T = TypeVar("T")
 Aggregate = Literal["mean", "median", "min", "majority"]
-UNMEASURED = ("no_verdict", "unreadable_verdict", "missing_input", "too_long")
+UNMEASURED = ("no_verdict", "unreadable_verdict", "missing_input", "over_model_limit")
 """A judge's reasons that come without a score."""
 WINDOW = 1024  # answers that wait, at most, while an unreadable one among them is asked for again
 RETRY_TEMPERATURE = 1.0  # at temperature 0 another seed changes nothing

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
+from filters.verdicts import UNMEASURED
 from pipeline.records import Record
 from pipeline.store import Version
 from stages.filter import FilterStage
@@ -62,7 +63,7 @@ def explain(stage: FilterStage, version: Version, samples: int = 2) -> list[Thre
     values: dict[str, list[float]] = {label: [] for label, *_ in wanted}
     for record in _rows(version):
         for check in record.checks:
-            if check.name in values:
+            if check.name in values and check.reason not in UNMEASURED:
                 values[check.name].append(check.value)
     for measured in values.values():
         measured.sort()
@@ -84,9 +85,10 @@ def _around(version: Version, wanted: list[tuple[str, str, Side, float]], sample
     closest: list[dict[bool, list[tuple[float, str, Sample]]]] = [{True: [], False: []} for _ in wanted]
     for record in _rows(version):
         for n, (label, _, side, bound) in enumerate(wanted):
-            value = record.scored(label)
-            if value is None:
+            check = next((c for c in record.checks if c.name == label), None)
+            if check is None or check.reason in UNMEASURED:
                 continue
+            value = check.value
             passes = value >= bound if side == "min" else value <= bound
             heap = closest[n][passes]
             heapq.heappush(heap, (-abs(value - bound), record.id, Sample(value, passes, record.id, record.answer)))

@@ -90,4 +90,4 @@ def test_batches_keep_parts_together() -> None:
     made = list(batches(given, parts=2))
     assert [t for batch in made for t in batch] == given
     assert all(len(batch) % 2 == 0 for batch in made)
-    assert max(map(len, made)) <= 64
+    assert max(map(len, made)) <= 128
