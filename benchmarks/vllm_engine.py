@@ -1,6 +1,6 @@
 """`Job.ask` over vLLM, every completion durable, against `LLM.chat` given the same prompts at once.
 
-Run as `python -m benchmarks.vllm_engine [PROMPTS]`; writes benchmarks/vllm_engine.json. One process, one engine, the
+Run as `python -m benchmarks.vllm_engine [PROMPTS [MAX_TOKENS]]`; writes benchmarks/vllm_engine.json. One process, one engine, the
 demo's prompts and sampling. The prompts are cut into blocks, and each block is answered by both sides, one right after
 the other, with an empty prefix cache; who goes first changes with every block. So what else the machine does falls on
 both, and the ratio holds where the rates do not.
@@ -29,9 +29,10 @@ BLOCK = 250  # prompts: twice what the demo's engine decodes at once, so that bo
 WARM = 32
 
 
-def requests_of(count: int) -> tuple[Vllm, list[Request]]:
-    """The demo's teacher, and requests as its plan makes them."""
-    plan = load(ROOT / "examples/stories/plan.yaml", (f"generate.source.count={count}",))
+def requests_of(count: int, max_tokens: int) -> tuple[Vllm, list[Request]]:
+    """The demo's teacher, and requests as its plan makes them, of at most `max_tokens`."""
+    settings = (f"generate.source.count={count}", f"generate.sampling.max_tokens={max_tokens}")
+    plan = load(ROOT / "examples/stories/plan.yaml", settings)
     assert isinstance(plan.teacher, Vllm) and plan.generate is not None
     prompt = prompts.load(prompts.HERE / "story/en.md")
     seeds = islice(plan.generate.source.seeds(plan.seed, 0), count)
@@ -70,7 +71,8 @@ def durable(session: VllmSession, teacher: Vllm, requests: list[Request]) -> tup
 def main() -> None:
     """All blocks, then throughput of each side over all of them."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-    teacher, requests = requests_of(count)
+    max_tokens = int(sys.argv[2]) if len(sys.argv) > 2 else 128
+    teacher, requests = requests_of(count, max_tokens)
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         session = teacher.open(Path(folder) / "vllm.log")
@@ -92,6 +94,7 @@ def main() -> None:
     rates = {side: tokens / took for side, (took, tokens) in spent.items()}
     result = {
         "prompts": count,
+        "max_tokens": max_tokens,
         "block": BLOCK,
         "llm_chat_tokens_per_second": round(rates["chat"], 1),
         "pipeline_tokens_per_second": round(rates["ours"], 1),
