@@ -69,6 +69,8 @@ class Generate(Stage):
         for engine in self.task.asks(job.teacher):
             if problem := engine.refusal(wanted):
                 raise UsageError(f"{engine.model}: {problem}")
+        for rule in (self.count.rules or []) if self.count else []:
+            rule.prepare()
         memory = self.task.remember(self._seeds(job))
         inputs.total = 0
         for seed in self._seeds(job):
