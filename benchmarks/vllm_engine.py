@@ -1,9 +1,9 @@
 """`Job.ask` over vLLM, every completion durable, against `LLM.chat` given the same prompts at once.
 
 Run as `python -m benchmarks.vllm_engine [PROMPTS [MAX_TOKENS]]`; writes benchmarks/vllm_engine.json. One process, one
-engine, the demo's prompts and sampling. The prompts are cut into blocks, and each block is answered by both sides, one right after
-the other, with an empty prefix cache; who goes first changes with every block. So what else the machine does falls on
-both, and the ratio holds where the rates do not.
+engine, the demo's prompts and sampling. The prompts are cut into blocks, and each block is answered by both sides, one
+right after the other, with an empty prefix cache; who goes first changes with every block. So what else the machine
+does falls on both, and the ratio holds where the rates do not.
 """
 
 import json

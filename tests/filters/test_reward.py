@@ -70,7 +70,7 @@ def test_the_bound_drops_with_the_score(folder: Path) -> None:
 
 
 def test_what_the_model_cannot_read_whole_is_not_scored(folder: Path) -> None:
-    """A conversation over the model's positions, or over `max_tokens`, is `over_model_limit`; its neighbours have scores."""
+    """A conversation over the model's positions or `max_tokens` is `over_model_limit`; its neighbours have scores."""
     checks = judged(Reward(model=str(folder), min_score=-100), "a fox", "fox " * 100, "a bear")
     assert [c.reason for c in checks] == ["", "over_model_limit", ""]
     assert "the model reads 64" in checks[1].detail
