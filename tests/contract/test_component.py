@@ -14,7 +14,7 @@ from stages import kinds
 from stages.kinds import FAMILIES
 from tests.contract.families import COMPONENTS, NAMES, example, required
 
-OBVIOUS = {"kind", "name", "model", "revision", "path", "prompt", "recording", "n", "long_n", "min_share",
+OBVIOUS = {"kind", "name", "model", "revision", "path", "prompt", "recording", "n", "min_share",
            "num_train_epochs", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
            "warmup_ratio", "lr_scheduler_type", "lora"}  # fmt: skip
 
