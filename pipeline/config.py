@@ -25,6 +25,7 @@ class Loader(yaml.SafeLoader):
     """Safe YAML in which `true` and `false` alone are truths, as in YAML 1.2: `on: both` has the key "on"."""
 
 
+Loader.yaml_constructors = dict(yaml.SafeLoader.yaml_constructors)  # other libraries change SafeLoader's own
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if tag != BOOL]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()

@@ -232,3 +232,12 @@ def test_on_is_a_word(tmp_path: Path) -> None:
     """Keys and values that YAML 1.1 takes for truths are words here; `true` and `false` are truths."""
     found = yaml.load("{on: both, off: no, yes: true, n: FALSE}", Loader)
     assert found == {"on": "both", "off": "no", "yes": True, "n": False}
+
+
+def test_other_libraries_cannot_change_how_plans_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some add constructors to SafeLoader for the whole process; a plan means the same after they are imported."""
+    changed = dict(yaml.SafeLoader.yaml_constructors) | {"tag:yaml.org,2002:timestamp": lambda *_: "a date"}
+    for tag, constructor in changed.items():
+        monkeypatch.setitem(yaml.SafeLoader.yaml_constructors, tag, constructor)
+    with pytest.raises(ValueError, match="month must be"):
+        yaml.load("about: 2024-13-45", Loader)
