@@ -9,7 +9,7 @@ import pytest
 from pipeline.engines.batch import parse, request_line
 from tests.scripted_server import answer
 
-GROQ = Path("/work/shared/data/openai_batch_groq")
+GROQ = Path(__file__).resolve().parents[3] / "shared/data/openai_batch_groq"
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 

@@ -17,7 +17,7 @@ from stages.tasks.base import Example
 from stages.tasks.reason import Reason
 from tests.stages.scripted import played
 
-GSM8K = Path("/work/shared/data/gsm8k/train.jsonl")
+GSM8K = Path(__file__).resolve().parents[3] / "shared/data/gsm8k/train.jsonl"
 QUESTION = "What is 6 times 7?"
 
 

@@ -261,7 +261,7 @@ def test_a_bad_seed_is_named(fields: dict[str, Any]) -> None:
 
 def test_the_papers_own_rows_are_read() -> None:
     """`instances` and `is_classification` of the 175 published seed tasks, where they are at hand."""
-    file = Path("/work/shared/data/self_instruct/seed_tasks.jsonl")
+    file = Path(__file__).resolve().parents[3] / "shared/data/self_instruct/seed_tasks.jsonl"
     if not file.exists():
         pytest.skip(f"{file} is not here")
     rows = [Seed(str(n), orjson.loads(line), f"{file}:{n}") for n, line in enumerate(file.open("rb"), 1)]
