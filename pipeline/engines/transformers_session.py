@@ -13,6 +13,7 @@ from typing import Any
 from pipeline import console
 from pipeline.engines.base import Answered, Completion, Request, Source
 from pipeline.engines.chat import token_ids
+from pipeline.engines.exhausted import out_of_memory
 from pipeline.engines.sampler import Grammars, Row
 from pipeline.engines.transformers_batch import Batch
 from pipeline.errors import ModelError
@@ -113,7 +114,7 @@ class TransformersSession:
                 batch.step()
             return batch.taken()
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 why = " ".join(str(error).split())[:300]
                 raise ModelError(
                     f"transformers failed while it decoded {len(batch.rows)} requests: {why}",
@@ -156,11 +157,3 @@ class TransformersSession:
 def _room(rows: list[Row]) -> int:
     """Tokens of keys and values these rows take together when the longest is full."""
     return len(rows) * (max(row.length for row in rows) + max(row.left for row in rows))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """torch has a class for it on a GPU only."""
-    import torch
-
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in text or "allocate mem" in text

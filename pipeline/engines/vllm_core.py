@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pipeline import console
 from pipeline.engines.base import Completion, Request
+from pipeline.engines.exhausted import out_of_memory
 from pipeline.engines.trace import Trace
 from pipeline.errors import ModelError
 from pipeline.models import Model
@@ -23,7 +24,6 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-NO_MEMORY = ("out of memory", "allocate memory", "available memory", "free memory", "available kv cache memory")
 
 
 class Core:
@@ -126,7 +126,7 @@ class Failure(NamedTuple):
     def of(cls, error: BaseException) -> "Failure":
         """From an exception; its causes count too, for vLLM wraps what its workers met."""
         chain = list(_causes(error))
-        return cls(plain(error) or type(error).__name__, any(_out_of_memory(e) for e in chain))
+        return cls(plain(error) or type(error).__name__, any(out_of_memory(e) for e in chain))
 
     def at_loading(self, model: Model, log: Path | None) -> ModelError:
         """The error that loading ends with."""
@@ -150,13 +150,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # torch raises OutOfMemoryError on a GPU, a bare RuntimeError on a CPU; vLLM's own checks raise ValueError.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError | ValueError) and any(words in str(error).lower() for words in NO_MEMORY)
 
 
 @contextmanager

@@ -210,6 +210,13 @@ def test_an_illegal_access_is_no_lack_of_memory() -> None:
     assert Failure.of(wrapped).memory
 
 
+def test_onednn_says_it_in_its_own_words() -> None:
+    """A primitive that cannot be made lacks memory; one that cannot be described is not implemented."""
+    assert Failure.of(RuntimeError("could not create a primitive")).memory
+    assert Failure.of(RuntimeError("std::bad_alloc")).memory
+    assert not Failure.of(RuntimeError("could not create a primitive descriptor for a matmul primitive")).memory
+
+
 def test_what_crashed_the_last_process_is_tried_apart(engine: type[Dying], tmp_path: Path) -> None:
     """Suspects of the run before go in by small groups, and the only suspect goes without an answer."""
     log, words = tmp_path / "vllm.log", [f"w{n}" for n in range(40)]
