@@ -44,6 +44,10 @@ class Rule(Component):
     def prepare(self) -> None:
         """Refuse files and functions that it names and cannot use, before anything is written. Raises PipelineError."""
 
+    def mend(self, record: Record) -> Record:
+        """The record as it goes on, once it has passed: a rule may change it."""
+        return record
+
     def yes(self, value: float, detail: str = "") -> Check:
         """A passed check."""
         return Check(name=self.label, value=value, detail=detail)
@@ -55,13 +59,6 @@ class Rule(Component):
 
 class Filter(Rule):
     """Judges each record by itself."""
-
-    mends: ClassVar[bool] = False
-    """Whether `mend` may change a record that passes."""
-
-    def mend(self, record: Record) -> Record:
-        """The record as it goes on, once it has passed."""
-        return record
 
     @abstractmethod
     def judge(self, record: Record) -> Check:

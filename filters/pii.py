@@ -2,7 +2,7 @@
 
 from collections import Counter
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -31,8 +31,6 @@ class Pii(TextFilter):
     Found by rule: e-mail, telephone, card and IP addresses, Korean resident, foreigner and business numbers, passports,
     driver's licences, US social security numbers. Names and street addresses are not: they need a model.
     """
-
-    mends: ClassVar[bool] = True
 
     kind: Literal["pii"] = "pii"
     on: Annotated[Literal["answer", "prompt", "both"], Field(description="whose turns it reads")] = "both"

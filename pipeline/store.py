@@ -6,6 +6,7 @@ without a manifest is not a version: whatever a killed run left there is cleared
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 from collections import Counter
@@ -18,12 +19,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.component import file_digest
 from pipeline.errors import DataError, PipelineError
-from pipeline.records import Record
+from pipeline.records import Check, Record
 
 FORMAT = 1
 SHARD_ROWS = 10_000
 WORK = "work"  # what an unfinished stage may reuse (checkpoints); removed when the version is sealed
 Shard = Literal["kept", "heldout", "dropped"]
+SHARDS: tuple[Shard, ...] = ("kept", "heldout", "dropped")
 
 
 class ShardInfo(BaseModel):
@@ -42,6 +44,21 @@ class Tally(BaseModel):
     came: int = 0
     kept: int = 0
     dropped: dict[str, int] = {}
+
+    def count(self, check: Check) -> None:
+        """One row more that came, and what became of it."""
+        self.came += 1
+        if check.passed:
+            self.kept += 1
+        else:
+            self.dropped[check.reason] = self.dropped.get(check.reason, 0) + 1
+
+    def add(self, more: "Tally") -> None:
+        """Take another tally of the same step in."""
+        self.came += more.came
+        self.kept += more.kept
+        for reason, rows in more.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + rows
 
 
 class Input(BaseModel):
@@ -99,6 +116,10 @@ class Version:
     def read(self, shard: Shard = "kept") -> Iterator[Record]:
         """Rows in order. Raises DataError when a shard is not what the manifest says."""
         yield from map(Record.model_validate_json, self.lines(shard))
+
+    def everything(self) -> Iterator[Record]:
+        """All rows: kept ones, held-out ones, dropped ones."""
+        return itertools.chain.from_iterable(map(self.read, SHARDS))
 
     def lines(self, shard: Shard = "kept") -> Iterator[bytes]:
         """The same, unparsed."""
@@ -179,7 +200,7 @@ class VersionWriter:
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         except OSError as error:
             raise PipelineError(f"cannot write to {self.path}: {error.strerror}") from error
-        self._shards = {s: ShardWriter(self.path, s, self._shard_rows) for s in ("kept", "heldout", "dropped")}
+        self._shards = {s: ShardWriter(self.path, s, self._shard_rows) for s in SHARDS}
 
     def discard(self) -> None:
         """Remove what a failed stage wrote, unless `work/` holds something to resume from."""
@@ -214,7 +235,7 @@ class VersionWriter:
             for p in sorted(self.path.rglob("*"))
             if p.is_file() and p.name not in named
         ]
-        rows = {s: self.counts[s] for s in ("kept", "heldout", "dropped")}
+        rows = {s: self.counts[s] for s in SHARDS}
         self.manifest = self.manifest.model_copy(
             update={"shards": shards, "files": files, "counts": rows | self.manifest.counts}
         )

@@ -161,13 +161,16 @@ def _figure(name: str, value: float | None, draws: list[float]) -> Figure:
 
 
 def share(name: str, part: int, whole: int) -> Figure:
-    """A share with its Wilson interval (1927)."""
-    if not whole:
-        return Figure(name, None)
+    """A share with its Wilson interval."""
+    return Figure(name, part / whole, *wilson(part, whole)) if whole else Figure(name, None)
+
+
+def wilson(part: int, whole: int) -> tuple[float, float]:
+    """The ends of the 95 % interval of a share (Wilson 1927); `whole` is not 0."""
     p, z2 = part / whole, Z * Z
     centre = (p + z2 / (2 * whole)) / (1 + z2 / whole)
     half = Z / (1 + z2 / whole) * ((p * (1 - p) + z2 / (4 * whole)) / whole) ** 0.5
-    return Figure(name, p, max(0.0, centre - half), min(1.0, centre + half))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 class Threshold(NamedTuple):

@@ -107,10 +107,7 @@ class Curate(Stage):
                 detail=choice.detail,
             )
             out.write(record.checked(check))
-            tally.came += 1
-            tally.kept += choice.chosen
-            if not choice.chosen:
-                tally.dropped[choice.reason] = tally.dropped.get(choice.reason, 0) + 1
+            tally.count(check)
         out.manifest.ledger.append(tally)
         if tally.kept < self.keep:
             note = f"kept all {tally.kept} records there were, fewer than keep: {self.keep}"

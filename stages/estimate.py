@@ -17,6 +17,7 @@ from pipeline.models import ensure
 from pipeline.records import Record
 from pipeline.run import Run
 from pipeline.store import Tally
+from stages.agreement import wilson
 from stages.base import Inputs
 from stages.filter import FilterStage, apply
 from stages.generate import Generate, Maker
@@ -24,7 +25,6 @@ from stages.plan import Plan
 from stages.scripts import Unit
 
 DRAWS = 1000
-Z = 1.96
 
 
 class Figure(NamedTuple):
@@ -105,7 +105,7 @@ def _asked(unit: Unit, kept: int) -> Asked:
 def _accepted(stage: Generate, job: Job, records: list[Record]) -> int:
     """How many of one seed's rows `count.rules` accept."""
     stream: Iterator[Record] = iter(records)
-    for rule in (stage.count.rules or []) if stage.count else []:
+    for rule in stage.accepts:
         stream = apply(rule, stream, job, Tally(step=rule.label))
     return sum(not r.dropped and r.split == "train" for r in stream)
 
@@ -161,7 +161,4 @@ def _share(name: str, part: int, whole: int) -> Figure:
     """A share with its Wilson interval."""
     if not whole:
         return Figure(name, 0, 0, 0, 1)
-    p, z2 = part / whole, Z * Z
-    centre = (p + z2 / (2 * whole)) / (1 + z2 / whole)
-    half = Z / (1 + z2 / whole) * ((p * (1 - p) + z2 / (4 * whole)) / whole) ** 0.5
-    return Figure(name, p, p, max(0.0, centre - half), min(1.0, centre + half))
+    return Figure(name, part / whole, part / whole, *wilson(part, whole))

@@ -7,12 +7,10 @@ not measured, unless the plan measures everything; the counts are of those that 
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from filters.verdicts import UNMEASURED
-from pipeline.records import Record
 from pipeline.store import Version
 from stages.filter import FilterStage
 
@@ -61,7 +59,7 @@ def explain(stage: FilterStage, version: Version, samples: int = 2) -> list[Thre
     wanted = [(rule.label, setting, side, float(bound)) for rule in stage.rules for setting, side in rule.bounds
               if (bound := getattr(rule, setting)) is not None]  # fmt: skip
     values: dict[str, list[float]] = {label: [] for label, *_ in wanted}
-    for record in _rows(version):
+    for record in version.everything():
         for check in record.checks:
             if check.name in values and check.reason not in UNMEASURED:
                 values[check.name].append(check.value)
@@ -75,15 +73,10 @@ def explain(stage: FilterStage, version: Version, samples: int = 2) -> list[Thre
     ]
 
 
-def _rows(version: Version) -> Iterator[Record]:
-    for shard in ("kept", "heldout", "dropped"):
-        yield from version.read(shard)
-
-
 def _around(version: Version, wanted: list[tuple[str, str, Side, float]], samples: int) -> list[list[Sample]]:
     """For each threshold the closest rows on both sides of it, from below to above."""
     closest: list[dict[bool, list[tuple[float, str, Sample]]]] = [{True: [], False: []} for _ in wanted]
-    for record in _rows(version):
+    for record in version.everything():
         for n, (label, _, side, bound) in enumerate(wanted):
             check = next((c for c in record.checks if c.name == label), None)
             if check is None or check.reason in UNMEASURED:

@@ -20,7 +20,7 @@ from stages.base import Inputs, Stage
 from stages.intake import FileRows, Ids
 from stages.pairs import Pairs, PairWriter
 from stages.spool import Spool
-from stages.workers import Passed, Sieve, count, sifted
+from stages.workers import Passed, Sieve, sifted
 
 
 class FilterStage(Stage):
@@ -144,9 +144,9 @@ def apply(
             yield queue.popleft()
         before = queue.popleft()
         if not before.dropped:
-            count(tally, check)
+            tally.count(check)
         record = before.checked(check)
-        yield rule.mend(record) if isinstance(rule, Filter) and rule.mends and not record.dropped else record
+        yield record if record.dropped else rule.mend(record)
         while queue and queue[0].dropped and not everything:
             yield queue.popleft()
     yield from queue

@@ -51,10 +51,14 @@ class Generate(Stage):
             return self
         return self.model_copy(update={"count": self.count.model_copy(update={"rules": rules})})
 
+    @property
+    def accepts(self) -> list[AnyFilter]:
+        """The rules that accept rows; none without `count`."""
+        return (self.count.rules or []) if self.count else []
+
     def asks(self, teacher: Engine | None) -> list[Engine]:
         """The teacher, whom the task asks besides, and the judges among `count.rules`."""
-        judges = judges_of(self.count.rules or [], teacher) if self.count else []
-        return [*self.task.asks(teacher), *judges]
+        return [*self.task.asks(teacher), *judges_of(self.accepts, teacher)]
 
     def retries_rows(self, made: Version, retry: frozenset[Retry]) -> bool:
         """Whether answers were dropped for one of these."""
@@ -69,7 +73,7 @@ class Generate(Stage):
         for engine in self.task.asks(job.teacher):
             if problem := engine.refusal(wanted):
                 raise UsageError(f"{engine.model}: {problem}")
-        for rule in (self.count.rules or []) if self.count else []:
+        for rule in self.accepts:
             rule.prepare()
         memory = self.task.remember(self._seeds(job))
         inputs.total = 0
@@ -93,7 +97,7 @@ class Generate(Stage):
             scripts = self.scripts(job, self.starts(job, None if again else 1))
             units = self._told(meter.count(scripts), bar if wanted is None else None)
             records = watching.over(self._records(units, maker, sidecar, tally))
-            for rule in (self.count.rules or []) if self.count else []:
+            for rule in self.accepts:
                 out.manifest.ledger.append(step := Tally(step=rule.label))
                 records = apply(rule, records, job, step)
             for record in until(records, wanted):
@@ -142,14 +146,10 @@ class Generate(Stage):
         for unit in units:
             for nth, example in enumerate(unit.examples):
                 record = maker.record(unit, nth, example)
-                tally.came += 1
-                if record.dropped:
-                    tally.dropped[record.reason] = tally.dropped.get(record.reason, 0) + 1
-                else:
-                    tally.kept += 1
-                    by = example.by or unit.last
-                    if by is not None and by.answered.completion.trace is not None:
-                        sidecar.add(record.id, by.answered.completion.trace)
+                tally.count(record.checks[-1])
+                by = example.by or unit.last
+                if not record.dropped and by is not None and by.answered.completion.trace is not None:
+                    sidecar.add(record.id, by.answered.completion.trace)
                 yield record
 
 

@@ -8,7 +8,7 @@ What a spreadsheet does to a file is undone: a BOM, semicolons for commas, a quo
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,12 +200,7 @@ def _lookup(run: Run, wanted: set[str]) -> dict[str, Record]:
     found: dict[str, Record] = {}
     for stage in STAGES:
         version = run.current(stage) if wanted - found.keys() else None
-        for record in _all(version) if version is not None else ():
+        for record in version.everything() if version is not None else ():
             if record.id in wanted:
                 found.setdefault(record.id, record)
     return found
-
-
-def _all(version: Any) -> Iterable[Record]:
-    for shard in ("kept", "heldout", "dropped"):
-        yield from version.read(shard)

@@ -79,7 +79,7 @@ class Shortlist:
 def draw(stage: FilterStage, version: Version, n: int, seed: int) -> list[Picked]:
     """A stratified sample of a filter version, in an order that tells nothing."""
     groups: dict[str, dict[str, Shortlist]] = {"kept": {}, "dropped": {}, "near": {}}
-    for record in _rows(version):
+    for record in version.everything():
         luck = _luck(seed, record)
         for group, stratum, distance in _strata(stage, record):
             groups[group].setdefault(stratum, Shortlist(n)).add(record, luck, distance)
@@ -132,11 +132,6 @@ def read_back(stage: FilterStage, run: Run, file: Path, good_from: float | None)
     lines = [_gold_line(mark) for mark, _ in marked]
     write_atomic(target, b"".join(lines))
     return Read(strata, len(marked), gold.unmarked, agree, target)
-
-
-def _rows(version: Version) -> Iterator[Record]:
-    for shard in ("kept", "heldout", "dropped"):
-        yield from version.read(shard)
 
 
 def _luck(seed: int, record: Record) -> float:

@@ -44,7 +44,7 @@ class Sieve(NamedTuple):
         rows = []
         for raw in chunk:
             record = record_of(raw)
-            count(read, Check(name="read", passed=not record.dropped, reason=record.reason))
+            read.count(Check(name="read", passed=not record.dropped, reason=record.reason))
             if not record.dropped:
                 record = self._judge(record, tallies)
             rows.append(Passed(record.line(), record.id, shard_of(record)))
@@ -56,28 +56,10 @@ class Sieve(NamedTuple):
                 break
             check = rule.judge(record)
             if not record.dropped:
-                count(tally, check)
+                tally.count(check)
             record = record.checked(check)
-            if rule.mends and check.passed and not record.dropped:
-                record = rule.mend(record)
+            record = record if record.dropped else rule.mend(record)
         return record
-
-
-def count(tally: Tally, check: Check) -> None:
-    """One row more that came, and what became of it."""
-    tally.came += 1
-    if check.passed:
-        tally.kept += 1
-    else:
-        tally.dropped[check.reason] = tally.dropped.get(check.reason, 0) + 1
-
-
-def add(tally: Tally, more: Tally) -> None:
-    """Take another tally of the same step in."""
-    tally.came += more.came
-    tally.kept += more.kept
-    for reason, rows in more.dropped.items():
-        tally.dropped[reason] = tally.dropped.get(reason, 0) + rows
 
 
 def sifted(
@@ -89,9 +71,9 @@ def sifted(
     several = workers > 1 and len(head) == WORTH // CHUNK
     rest = itertools.chain(head, chunks)
     for rows, was_read, more in _side_by_side(rest, sieve, workers) if several else map(sieve.sift, rest):
-        add(read, was_read)
+        read.add(was_read)
         for tally, counted in zip(tallies, more, strict=True):
-            add(tally, counted)
+            tally.add(counted)
         yield rows
 
 
