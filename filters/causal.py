@@ -1,6 +1,5 @@
 """What a causal language model makes of texts: the loss of each, in batches of like length."""
 
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, NamedTuple
@@ -8,10 +7,10 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from filters.base import SetFilter
-from pipeline import console, machine, models
+from pipeline import torch_model
 from pipeline.component import Knob
-from pipeline.errors import ModelError
 from pipeline.records import Record
+from pipeline.torch_model import TorchModel
 
 WINDOW = 256  # records sorted by length together
 LONGEST_TOKEN = 32  # characters: texts are cut to so many times max_tokens before they are tokenized
@@ -24,46 +23,34 @@ class Span(NamedTuple):
     start: int
 
 
-class CausalRule(SetFilter):
-    """What rules over a causal model share."""
+class CausalModel(TorchModel):
+    """A causal language model, and how much of a text it reads."""
 
     model: Annotated[str, Field(description="Hub id, local path or demo: name of a causal language model")]
-    revision: str = ""
     max_tokens: Annotated[int, Field(ge=8, description="of a longer text the first so many tokens are measured")] = 1024
-    dtype: Annotated[str, Field(description="auto, float32, bfloat16...; auto is float32 on a CPU")] = "auto"
     batch_tokens: Annotated[int, Knob(), Field(ge=1, description="tokens read at once, padding included")] = 2048
 
-    def identity(self) -> dict[str, Any]:
-        """A model in a folder counts by its content."""
-        try:
-            return super().identity() | {"weights": models.find(self.model, self.revision).revision}
-        except ModelError:  # not there; said when it is needed
-            return super().identity()
 
-    def weights(self) -> list[tuple[str, str]]:
-        """The model."""
-        return [(self.model, self.revision)]
+class CausalRule(CausalModel, SetFilter):
+    """What rules over a causal model share."""
 
 
 class Reader:
     """A loaded model and its tokenizer."""
 
-    def __init__(self, rule: CausalRule) -> None:
-        self._rule = rule
-        self._model, self._tokenizer = _load(rule)
-        most = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or rule.max_tokens
-        self._limit = min(rule.max_tokens, most)
+    def __init__(self, settings: CausalModel) -> None:
+        self._settings = settings
+        self._model, self._tokenizer, _ = settings.load("AutoModelForCausalLM")
+        most = getattr(self._model.config.get_text_config(), "max_position_embeddings", None) or settings.max_tokens
+        self._limit = min(settings.max_tokens, most)
         start = self._tokenizer.bos_token_id
         start = self._tokenizer.eos_token_id if start is None else start
         self._begin = [] if start is None else [start]
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
-        import torch
-
         self._model = None
-        gc.collect()
-        torch.cuda.empty_cache()
+        torch_model.free()
 
     def tokens(self, text: str) -> list[int]:
         """A text's own tokens, without any that open or close a sequence."""
@@ -104,16 +91,23 @@ class Reader:
 
     def losses(self, spans: Sequence[Span]) -> list[tuple[float, int]]:
         """For each span the cross-entropy in nats summed over the tokens that count, and their number."""
+        import torch
+
         found = [(0.0, 0)] * len(spans)
-        waiting = sorted((n for n, s in enumerate(spans) if len(s.ids) > s.start), key=lambda n: len(spans[n].ids))
-        while waiting:
-            size = max(1, self._rule.batch_tokens // len(spans[waiting[-1]].ids))
-            batch, waiting = waiting[-size:], waiting[:-size]  # the longest first: too little memory shows at once
-            for n, loss in zip(batch, self._forward([spans[n] for n in batch]), strict=True):
-                found[n] = loss, len(spans[n].ids) - spans[n].start
+        for rows in self.batches(spans):
+            for n, (logits, targets) in zip(rows, self.logits([spans[n] for n in rows]), strict=True):
+                loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+                found[n] = float(loss), len(targets)
         return found
 
-    def _forward(self, spans: list[Span]) -> list[float]:
+    def batches(self, spans: Sequence[Span]) -> Iterator[list[int]]:
+        """Indices of the spans with tokens that count, so many at once as may be read together."""
+        count = [n for n, span in enumerate(spans) if len(span.ids) > span.start]
+        for batch in torch_model.batches([len(spans[n].ids) for n in count], self._settings.batch_tokens):
+            yield [count[n] for n in batch]
+
+    def logits(self, spans: list[Span]) -> Iterator[tuple[Any, Any]]:
+        """For each span what is predicted for its T tokens that count, (T, V) in float32, and the tokens, (T,)."""
         import torch
 
         width = max(len(span.ids) for span in spans)
@@ -122,12 +116,8 @@ class Reader:
         mask = torch.tensor([[1] * len(s.ids) + [0] * (width - len(s.ids)) for s in spans], device=device)
         with torch.inference_mode():
             logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            losses = []
-            for row, span in enumerate(spans):  # one by one: a copy of all logits in float32 would be large
-                scores = logits[row, span.start - 1 : len(span.ids) - 1].float()
-                target = ids[row, span.start : len(span.ids)]
-                losses.append(float(torch.nn.functional.cross_entropy(scores, target, reduction="sum")))
-        return losses
+        for row, span in enumerate(spans):  # one by one: a copy of all logits in float32 would be large
+            yield logits[row, span.start - 1 : len(span.ids) - 1].float(), ids[row, span.start : len(span.ids)]
 
 
 def windows(records: Iterable[Record], rule: CausalRule) -> Iterator[tuple[list[Record], Reader]]:
@@ -148,27 +138,3 @@ def asked(record: Record) -> list[dict[str, str]]:
     turns = [turn.model_dump() for turn in record.messages]
     last = max((n for n, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
     return turns[:last]
-
-
-def _load(rule: CausalRule) -> tuple[Any, Any]:
-    """Model and tokenizer, on the GPU where there is one. Raises ModelError."""
-    found = models.ensure(rule.model, rule.revision)
-    dtype = "float32" if rule.dtype == "auto" and not machine.gpus() else rule.dtype
-    if not machine.gpus():
-        models.refuse_too_large(found, dtype)
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        hint = "pip install 'pipeline[transformers]'"
-        raise ModelError(f"transformers is not installed ({error})", hint=hint) from error
-    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ModelError(f"no such dtype: {dtype}", hint="auto, float32, bfloat16 or float16")
-    where = {"trust_remote_code": False} | ({} if found.local or not rule.revision else {"revision": rule.revision})
-    try:
-        with console.silenced(None):
-            tokenizer = AutoTokenizer.from_pretrained(found.where, **where)
-            model = AutoModelForCausalLM.from_pretrained(found.where, dtype=dtype, use_safetensors=True, **where)
-    except (OSError, ValueError, KeyError, RuntimeError, MemoryError, ImportError) as error:
-        raise ModelError(f"transformers cannot load {rule.model}: {' '.join(str(error).split())[:400]}") from error
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer

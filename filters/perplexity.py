@@ -23,7 +23,9 @@ class Perplexity(CausalRule):
     bounds: ClassVar = (("min_perplexity", "min"), ("max_perplexity", "max"))
 
     kind: Literal["perplexity"] = "perplexity"
-    on: Annotated[Literal["answer", "prompt"], Field(description="which text is measured")] = "answer"
+    on: Annotated[
+        Literal["answer", "prompt", "both"], Field(description="which text is measured; both: one after the other")
+    ] = "answer"
     given_prompt: Annotated[bool, Field(description="measure the answer as a reply to the turns before it")] = False
     min_perplexity: Annotated[float | None, Field(gt=0, description="drop less surprising texts")] = None
     max_perplexity: Annotated[float | None, Field(gt=0, description="drop more surprising texts")] = None
@@ -32,7 +34,7 @@ class Perplexity(CausalRule):
     def _sensible(self) -> "Perplexity":
         if self.min_perplexity and self.max_perplexity and self.min_perplexity > self.max_perplexity:
             raise ValueError(f"min_perplexity {self.min_perplexity:g} is over max_perplexity {self.max_perplexity:g}")
-        if self.given_prompt and self.on == "prompt":
+        if self.given_prompt and self.on != "answer":
             raise ValueError("given_prompt measures answers: leave `on` out")
         return self
 
@@ -43,7 +45,8 @@ class Perplexity(CausalRule):
             yield from (self._check(*loss) for loss in losses)
 
     def _span(self, record: Record, reader: Reader) -> Span:
-        tokens = reader.tokens(record.prompt if self.on == "prompt" else record.answer)
+        both = f"{record.prompt}\n\n{record.answer}"
+        tokens = reader.tokens({"prompt": record.prompt, "answer": record.answer, "both": both}[self.on])
         return reader.after(asked(record), tokens) if self.given_prompt else reader.alone(tokens)
 
     def _check(self, loss: float, tokens: int) -> Check:

@@ -4,7 +4,6 @@ Any sequence classifier in safetensors does: with a chat template it reads the c
 and the answer as a pair of texts. One with several outputs gives the probability of the `output` named.
 """
 
-import gc
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -13,22 +12,22 @@ from pydantic import Field
 
 from filters.base import Context, SetFilter
 from filters.verdicts import asked_in, defused
-from pipeline import machine, models
+from pipeline import torch_model
 from pipeline.component import Knob
 from pipeline.errors import ModelError
 from pipeline.records import Check, Record
+from pipeline.torch_model import TorchModel
 
 WINDOW = 512  # rows sorted by length together
 
 
-class Reward(SetFilter):
+class Reward(TorchModel, SetFilter):
     """Scores each conversation with a reward model and drops those under `min_score`."""
 
     bounds: ClassVar = (("min_score", "min"),)
 
     kind: Literal["reward"] = "reward"
     model: Annotated[str, Field(description="Hub id or local path of a sequence classifier")]
-    revision: str = ""
     min_score: Annotated[float, Field(description="lowest score that passes, in the model's own unit")] = 0.0
     output: Annotated[
         str, Field(description="of several outputs the name of the one whose probability is the score")
@@ -36,19 +35,7 @@ class Reward(SetFilter):
     max_tokens: Annotated[
         int | None, Field(ge=1, description="longer conversations are not scored; the model's limit when left out")
     ] = None
-    dtype: Annotated[str, Field(description="auto, float32, bfloat16...; auto is float32 on a CPU")] = "auto"
     batch_tokens: Annotated[int, Knob(), Field(ge=1, description="tokens scored at once, padding included")] = 8192
-
-    def identity(self) -> dict[str, Any]:
-        """A model in a folder counts by its content."""
-        try:
-            return super().identity() | {"content": models.find(self.model, self.revision).revision}
-        except ModelError:  # not there; said when it is needed
-            return super().identity()
-
-    def weights(self) -> list[tuple[str, str]]:
-        """The reward model."""
-        return [(self.model, self.revision)]
 
     def sift(self, records: Iterable[Record], context: Context) -> Iterator[Check]:
         """One score per record; rows of like length are scored together."""
@@ -82,7 +69,9 @@ class Scorer:
 
     def __init__(self, rule: Reward) -> None:
         self._rule = rule
-        self._model, self._tokenizer = _load(rule)
+        self._model, self._tokenizer, missing = rule.load("AutoModelForSequenceClassification")
+        if missing:
+            raise ModelError(f"{rule.model} is no reward model: it has no weights for {', '.join(missing[:3])}")
         config = self._model.config.get_text_config()
         most = getattr(config, "max_position_embeddings", None) or (1 << 30)
         self._limit = min(most, rule.max_tokens or most)
@@ -95,21 +84,16 @@ class Scorer:
         """A score for each record, in order."""
         rows = [self._ids(record) for record in records]
         found: list[float | Unscored] = [row if isinstance(row, Unscored) else 0.0 for row in rows]
-        fit = sorted(((n, ids) for n, ids in enumerate(rows) if isinstance(ids, list)), key=lambda row: len(row[1]))
-        while fit:
-            size = max(1, self._rule.batch_tokens // len(fit[-1][1]))
-            batch, fit = fit[-size:], fit[:-size]  # the longest first: memory that is too small shows at once
-            for (n, _), score in zip(batch, self._forward([ids for _, ids in batch]), strict=True):
-                found[n] = score
+        fit = [(n, ids) for n, ids in enumerate(rows) if isinstance(ids, list)]
+        for batch in torch_model.batches([len(ids) for _, ids in fit], self._rule.batch_tokens):
+            for row, score in zip(batch, self._forward([fit[row][1] for row in batch]), strict=True):
+                found[fit[row][0]] = score
         return found
 
     def close(self) -> None:
         """Drop the model and give its memory back."""
-        import torch
-
         self._model = None
-        gc.collect()
-        torch.cuda.empty_cache()
+        torch_model.free()
 
     def _ids(self, record: Record) -> list[int] | Unscored:
         turns = [{"role": m.role, "content": defused(m.content)} for m in record.messages]
@@ -157,30 +141,3 @@ def _output(model: Any, rule: Reward) -> int | None:
         what = f"has no output {rule.output!r}" if rule.output else f"has {len(names)} outputs"
         raise ModelError(f"{rule.model} {what}", hint=f"set `output` to one of {', '.join(names)}")
     return names[rule.output]
-
-
-def _load(rule: Reward) -> tuple[Any, Any]:
-    """Model and tokenizer, on the GPU where there is one. Raises ModelError."""
-    found = models.ensure(rule.model, rule.revision)
-    dtype = "float32" if rule.dtype == "auto" and not machine.gpus() else rule.dtype
-    if not machine.gpus():
-        models.refuse_too_large(found, dtype)
-    try:
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    except ImportError as error:
-        raise ModelError(
-            f"transformers is not installed ({error})", hint="pip install 'pipeline[transformers]'"
-        ) from error
-    where = {"trust_remote_code": False} | ({} if found.local or not rule.revision else {"revision": rule.revision})
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(found.where, **where)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            found.where, dtype=dtype, use_safetensors=True, output_loading_info=True, **where
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, MemoryError, ImportError, AttributeError) as error:
-        raise ModelError(f"transformers cannot load {rule.model}: {' '.join(str(error).split())[:400]}") from error
-    if info["missing_keys"]:
-        lost = ", ".join(sorted(info["missing_keys"])[:3])
-        raise ModelError(f"{rule.model} is no reward model: it has no weights for {lost}")
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer

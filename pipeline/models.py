@@ -52,7 +52,7 @@ def find(name: str, revision: str = "") -> Model:
     """
     if name.startswith(DEMO) or looks_local(name):
         folder = models_home() / name.removeprefix(DEMO) if name.startswith(DEMO) else Path(name).expanduser()
-        if not (folder / "config.json").is_file():
+        if not any((folder / file).is_file() for file in ("config.json", "modules.json")):  # sentence-transformers'
             hint = "`make models` fetches the demo models" if name.startswith(DEMO) else ""
             raise ModelError(f"model {name}: no config.json in {folder}", hint=hint)
         return Model(name, str(folder.resolve()), _content(folder.resolve()), _licence(folder), True)
@@ -139,9 +139,10 @@ def _count(file: Path) -> int:
 @cache
 def _content(folder: Path) -> str:
     sha = hashlib.sha256()
-    for file in sorted(p for p in folder.iterdir() if p.is_file() and p.name != "SOURCE.json"):
+    files = {p.relative_to(folder): p for p in folder.rglob("*") if p.is_file() and p.name != "SOURCE.json"}
+    for name, file in sorted((n.as_posix(), p) for n, p in files.items() if not n.parts[0].startswith(".")):
         size = file.stat().st_size
-        sha.update(f"{file.name} {size}\n".encode())
+        sha.update(f"{name} {size}\n".encode())
         with file.open("rb") as f:
             if size <= WHOLE:
                 sha.update(f.read())

@@ -60,6 +60,15 @@ def test_perplexity_is_the_models_own(folder: Path, loaded: tuple[Any, Any]) -> 
         assert check.value == pytest.approx(math.exp(loss(loaded, ids, 1)), abs=2e-3)
 
 
+def test_both_texts_are_one(folder: Path) -> None:
+    """Prompt and answer one after the other are measured as that text alone."""
+    asked = record("the moon .", prompt="tell me about")
+    alone = record("tell me about\n\nthe moon .")
+    rules = Perplexity(model=str(folder), on="both"), Perplexity(model=str(folder))
+    both, one = (next(rule.sift([row], Nobody())).value for rule, row in zip(rules, (asked, alone), strict=True))
+    assert both == pytest.approx(one, rel=1e-6)
+
+
 def test_given_the_prompt_it_agrees_with_evaluation(folder: Path, loaded: tuple[Any, Any]) -> None:
     """The loss that the evaluate stage sums is this one and that of the token that ends the turn."""
     model, tokenizer = loaded

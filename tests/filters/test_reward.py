@@ -148,5 +148,5 @@ def test_a_template_that_refuses_a_conversation_costs_one_row(tmp_path: Path) ->
 def test_a_model_counts_by_its_content(folder: Path, tmp_path: Path) -> None:
     """Another model in a folder of the same settings is another identity."""
     other = tiny_reward.folder(tmp_path, ("a", "b"))
-    assert Reward(model=str(folder)).identity()["content"] != Reward(model=str(other)).identity()["content"]
+    assert Reward(model=str(folder)).identity()["weights"] != Reward(model=str(other)).identity()["weights"]
     assert Reward(model=str(folder)).weights() == [(str(folder), "")]
