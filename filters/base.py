@@ -6,13 +6,24 @@ gives one check per record, in order. Both measure on every record they are show
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
 from pipeline.component import Component
 from pipeline.engines import Answered, Engine, Request
 from pipeline.records import Check, Record
+
+Side = Literal["min", "max"]
+
+
+class Measure(NamedTuple):
+    """A value and the setting that bounds it, as `--set` writes it after the rule: `max_top.2`."""
+
+    setting: str
+    side: Side
+    bound: float
+    value: float
 
 
 class Context(Protocol):
@@ -31,8 +42,8 @@ class Context(Protocol):
 class Rule(Component):
     """What filters of both sorts share."""
 
-    bounds: ClassVar[tuple[tuple[str, Literal["min", "max"]], ...]] = ()
-    """Settings that bound the measured value, and from which side: what `filter --explain` shows."""
+    bounds: ClassVar[tuple[tuple[str, Side], ...]] = ()
+    """Settings that bound the value of its checks, and from which side."""
 
     name: Annotated[str, Field(description="what its checks are called; its kind when left out")] = ""
 
@@ -47,6 +58,17 @@ class Rule(Component):
     def mend(self, record: Record) -> Record:
         """The record as it goes on, once it has passed: a rule may change it."""
         return record
+
+    def bounded(self, value: float) -> Iterator[Measure]:
+        """A check's value beside each bound of `bounds` that is set."""
+        for setting, side in self.bounds:
+            if (bound := getattr(self, setting)) is not None:
+                yield Measure(setting, side, float(bound), value)
+
+    def measures(self, record: Record) -> Iterator[Measure]:
+        """Every value of a checked record that a setting bounds, each by itself: what `filter --explain` shows."""
+        if (value := record.scored(self.label)) is not None:
+            yield from self.bounded(value)
 
     def yes(self, value: float, detail: str = "") -> Check:
         """A passed check."""
@@ -87,6 +109,24 @@ class TextFilter(Filter):
             if not check.passed:
                 return check.model_copy(update={"detail": f"the prompt: {check.detail}".rstrip(": ")})
         return self.measure(record.answer)
+
+    def measured(self, text: str) -> Iterator[Measure]:
+        """The values of a text that settings other than those of `bounds` bound; no verdict needs them all."""
+        return iter(())
+
+    def measures(self, record: Record) -> Iterator[Measure]:
+        """The check's value and what `measured` finds; where both texts are read the worse value of each setting."""
+        if self.on != "both":
+            yield from super().measures(record)
+            yield from self.measured(record.prompt if self.on == "prompt" else record.answer)
+            return
+        worst: dict[str, Measure] = {}
+        for text in (record.prompt, record.answer):
+            for one in (*self.bounded(self.measure(text).value), *self.measured(text)):
+                known = worst.setdefault(one.setting, one)
+                if one.value < known.value if one.side == "min" else one.value > known.value:
+                    worst[one.setting] = one
+        yield from worst.values()
 
 
 class SetFilter(Rule):

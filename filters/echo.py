@@ -4,6 +4,7 @@ Some tasks are to give back what was given, changed a little: a translation, a c
 material may stand in the answer, and only the whole prompt said again is an echo.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import regex
@@ -11,7 +12,7 @@ from pydantic import Field
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Postfix, Prefix
 
-from filters.base import Filter
+from filters.base import Filter, Measure
 from filters.text import normal
 from pipeline.records import Check, Record
 
@@ -69,6 +70,16 @@ class Echo(Filter):
         if said >= WHOLE * len(prompt) or _slips(prompt, answer[at:]):
             return self.no(said, "copies_prompt", f"the answer holds the whole prompt: {prompt[:80]!r}")
         return self.yes(len(common))
+
+    def measures(self, record: Record) -> Iterator[Measure]:
+        """How much of the first sentence the answer holds from its start, where that sentence is an instruction."""
+        prompt, answer = normal(record.prompt[:PROMPT]), normal(record.answer[:ANSWER])
+        head, prefix = _head(record.prompt), prompt[: self.prefix_chars]
+        if len(head) < self.prefix_chars or _formal(prefix) or not _instructs(head, prompt):
+            return
+        at = _said(prefix, answer)
+        said = Prefix.similarity(prompt, answer[at:]) if at >= 0 else 0
+        yield Measure("max_share", "max", self.max_share, said / len(head))
 
 
 def _said(prefix: str, answer: str) -> int:

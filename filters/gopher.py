@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from filters.base import TextFilter
+from filters.base import Measure, TextFilter
 from filters.text import folded_words, spaced
 from filters.text import words as split
 from pipeline.records import Check
@@ -27,8 +27,9 @@ _TYPOGRAPHIC = "“”‘’„«»—–•…·、。"
 
 
 class Bound(NamedTuple):
-    """One measure against a lower or an upper bound; `of` is what was measured, for people."""
+    """One measure against the settings `min_` and `max_` with its name; `of` is what was measured, for people."""
 
+    name: str
     value: float
     low: float
     high: float
@@ -71,29 +72,38 @@ class Gopher(TextFilter):
                 )
         return self.yes(words, "words")
 
+    def measured(self, text: str) -> Iterator[Measure]:
+        """Every measure that a text is long enough for, against each of its bounds."""
+        for found in self._measures(text):
+            low = Measure(f"min_{found.name}", "min", found.low, found.value)
+            high = Measure(f"max_{found.name}", "max", found.high, found.value)
+            yield from (one for one in (low, high) if one.setting in type(self).model_fields)
+
     def _measures(self, text: str) -> Iterator[Bound]:
         parts = text.split()
         kept = _without(text, _PUNCTUATION)
         words = len(kept)
-        yield Bound(words, self.min_words, self.max_words, "too_few_words", "too_many_words", "words")
+        yield Bound("words", words, self.min_words, self.max_words, "too_few_words", "too_many_words", "words")
         if len(parts) < FEWEST:
             return
         symbols = max(text.count("#"), text.count("...") + text.count("…")) / len(parts)
-        yield Bound(symbols, 0, self.max_symbols, "", "many_symbols", "hashes or ellipses for each word")
+        yield Bound("symbols", symbols, 0, self.max_symbols, "", "many_symbols", "hashes or ellipses for each word")
         if words:
             mean = sum(map(len, kept)) / words
             low, high = self.min_mean_chars, self.max_mean_chars
-            yield Bound(mean, low, high, "short_words", "long_words", "characters in a word")
+            yield Bound("mean_chars", mean, low, high, "short_words", "long_words", "characters in a word")
         lines = [line for raw in text.splitlines() if (line := raw.strip())]
         bullets = sum(line.startswith(("•", "-", "*")) for line in lines) / len(lines)
-        yield Bound(bullets, 0, self.max_bullet_lines, "", "bullet_lines", "of the lines are bullets")
+        yield Bound("bullet_lines", bullets, 0, self.max_bullet_lines, "", "bullet_lines", "of the lines are bullets")
         ellipses = sum(line.endswith(("...", "…")) for line in lines) / len(lines)
-        yield Bound(ellipses, 0, self.max_ellipsis_lines, "", "ellipsis_lines", "of the lines end in an ellipsis")
-        lettered = len(_without(text, _BARE)) / len(parts)
-        yield Bound(lettered, self.min_alphabetic, inf, "few_letters", "", "of the words have a letter")
+        of = "of the lines end in an ellipsis"
+        yield Bound("ellipsis_lines", ellipses, 0, self.max_ellipsis_lines, "", "ellipsis_lines", of)
+        lettered = min(1.0, len(_without(text, _BARE)) / len(parts))  # Han and kana are more words than parts
+        yield Bound("alphabetic", lettered, self.min_alphabetic, inf, "few_letters", "", "of the words have a letter")
         if self.min_stop_words:
             count = len(self._stop_words.intersection(folded_words(text)))
-            yield Bound(count, self.min_stop_words, len(self.stop_words), "few_stop_words", "", "stop words")
+            most = len(self.stop_words)
+            yield Bound("stop_words", count, self.min_stop_words, most, "few_stop_words", "", "stop words")
 
 
 def _without(text: str, marks: bytes) -> list[str]:

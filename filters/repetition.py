@@ -15,7 +15,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 
 from filters import ngrams
-from filters.base import TextFilter
+from filters.base import Measure, TextFilter
 from filters.text import folded_words, normal
 from pipeline.records import Check
 
@@ -27,9 +27,10 @@ FEWEST_CHARACTERS = 100  # of which character n-grams are taken
 FEWEST_BYTES = 400  # below that a compression ratio says more about zlib's header than about the text
 
 
-class Measure(NamedTuple):
-    """One measure against its bound; `of` says what was counted."""
+class Repeated(NamedTuple):
+    """One measure against the setting that bounds it; `of` says what was counted."""
 
+    setting: str
     reason: str
     value: float
     bound: float
@@ -56,10 +57,10 @@ class Repetition(TextFilter):
     max_paragraph_share: Annotated[Share, Field(description="characters in paragraphs that stood before")] = 0.5
     max_loop_share: Annotated[Share, Field(description="characters in one unit repeated to the text's end")] = 0.15
     max_top: Annotated[
-        dict[Length, Share], Field(description="n: characters in the most frequent word n-gram (Gopher: 2, 3, 4)")
+        dict[Length, Share], Field(description="{n: characters in the most frequent word n-gram} (Gopher: 2, 3, 4)")
     ] = {2: 0.6, 3: 0.55, 4: 0.5}
     max_duplicate: Annotated[
-        dict[Length, Share], Field(description="n: characters in word n-grams that stood before (Gopher: 5 to 10)")
+        dict[Length, Share], Field(description="{n: characters in word n-grams that stood before} (Gopher: 5 to 10)")
     ] = {5: 0.65, 10: 0.55}
     max_character_share: Annotated[
         Share, Field(description="characters in character 10-grams that stood before; for texts mostly outside ASCII")
@@ -80,8 +81,8 @@ class Repetition(TextFilter):
         for folded, (phrase, most) in self._phrases.items():
             if (count := phrases.count(folded)) > most:
                 return self.no(count, "repeated_phrase", f"{phrase!r} stands {count} times, over {most}")
-        nearest, strain = Measure("", 0.0, 1.0, ""), 0.0
-        for found in self.measures(text):
+        nearest, strain = Repeated("", "", 0.0, 1.0, ""), 0.0
+        for found in self._repeated(text):
             if found.value > found.bound:
                 bound = f"{found.bound:g}" if found.reason == "compressible" else f"{found.bound:.0%}"
                 return self.no(found.value, found.reason, f"{found.detail}, over {bound}")
@@ -89,8 +90,19 @@ class Repetition(TextFilter):
                 nearest, strain = found, found.strain
         return self.yes(nearest.value, nearest.detail if nearest.reason else "")
 
-    def measures(self, text: str) -> Iterator[Measure]:
-        """Every measure that a text is long enough for, cheap ones first."""
+    def measured(self, text: str) -> Iterator[Measure]:
+        """Every measure that a text is long enough for; n-grams that do not repeat are a share of 0."""
+        for folded, (phrase, most) in self._phrases.items():
+            yield Measure(f"at_most.{phrase}", "max", most, normal(text).count(folded))
+        found = {one.setting: Measure(one.setting, "max", one.bound, one.value) for one in self._repeated(text)}
+        if len(folded_words(text[-WINDOW:])) >= self.min_words:
+            for name, bounds in (("max_top", self.max_top), ("max_duplicate", self.max_duplicate)):
+                for n, bound in bounds.items():
+                    found.setdefault(f"{name}.{n}", Measure(f"{name}.{n}", "max", bound, 0.0))
+        yield from found.values()
+
+    def _repeated(self, text: str) -> Iterator[Repeated]:
+        """Cheap ones first, and of n-grams only those that repeat."""
         text = text[-WINDOW:]
         data = text.encode(errors="replace")
         if len(data) >= ngrams.LOOP:
@@ -101,25 +113,29 @@ class Repetition(TextFilter):
         if len(data) > 1.5 * len(text) and len(text) >= FEWEST_CHARACTERS:
             repeated = ngrams.character_duplicates(normal(text), CHARACTERS)
             of = f"{CHARACTERS}-character sequences that stood before"
-            yield Measure("repeated_characters", repeated, self.max_character_share, of)
+            yield Repeated("max_character_share", "repeated_characters", repeated, self.max_character_share, of)
         if self.max_compression is not None and len(data) >= FEWEST_BYTES:
             ratio = round(len(data) / len(zlib.compress(data, 1)), 2)
-            yield Measure("compressible", ratio, self.max_compression, "")
+            yield Repeated("max_compression", "compressible", ratio, self.max_compression, "")
 
-    def _ends_and_lines(self, text: str) -> Iterator[Measure]:
-        lines, paragraphs = ngrams.repeated_lines(text), ngrams.repeated_paragraphs(text)
-        yield Measure("repeated_lines", lines, self.max_line_share, "lines that stood before")
-        yield Measure("repeated_paragraphs", paragraphs, self.max_paragraph_share, "paragraphs that stood before")
+    def _ends_and_lines(self, text: str) -> Iterator[Repeated]:
+        share, of = ngrams.repeated_lines(text), "lines that stood before"
+        yield Repeated("max_line_share", "repeated_lines", share, self.max_line_share, of)
+        share, of = ngrams.repeated_paragraphs(text), "paragraphs that stood before"
+        yield Repeated("max_paragraph_share", "repeated_paragraphs", share, self.max_paragraph_share, of)
         loop = ngrams.loop(text)
         share = min(1.0, loop.chars / max(1, len(normal(text))))
-        yield Measure("looping_end", share, self.max_loop_share, f"{loop.unit[:60]!r} to the end")
+        of = f"{loop.unit[:60]!r} to the end"
+        yield Repeated("max_loop_share", "looping_end", share, self.max_loop_share, of)
 
-    def _ngrams(self, words: ngrams.Gram) -> Iterator[Measure]:
+    def _ngrams(self, words: ngrams.Gram) -> Iterator[Repeated]:
         chars = max(1, ngrams.total(words))
         for found in ngrams.repeats(words, max((*self.max_top, *self.max_duplicate), default=0)):
             if (bound := self.max_top.get(found.n)) is not None:
                 gram, covered = ngrams.top(words, found)
-                yield Measure("repeated_ngram", covered / chars, bound, f"the {found.n}-gram {' '.join(gram)[:60]!r}")
+                of = f"the {found.n}-gram {' '.join(gram)[:60]!r}"
+                yield Repeated(f"max_top.{found.n}", "repeated_ngram", covered / chars, bound, of)
             if (bound := self.max_duplicate.get(found.n)) is not None:
                 covered = ngrams.duplicates(words, found)
-                yield Measure("duplicate_ngrams", covered / chars, bound, f"{found.n}-grams that stood before")
+                of = f"{found.n}-grams that stood before"
+                yield Repeated(f"max_duplicate.{found.n}", "duplicate_ngrams", covered / chars, bound, of)

@@ -1,6 +1,7 @@
 """Which script a text is written in, and whether it slips into another one."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -8,7 +9,7 @@ import regex
 from pydantic import Field, field_validator
 
 from filters import tongues
-from filters.base import TextFilter
+from filters.base import Measure, TextFilter
 from filters.text import prose
 from pipeline.records import Check, Record
 
@@ -79,13 +80,32 @@ class Script(TextFilter):
         check = super().judge(record)
         if check.passed or self.on != "answer":
             return check
-        asked = [s for code in tongues.named(record.prompt) for s in tongues.scripts(code) if s != self.script]
-        if check.reason == "foreign_script":
-            asked += [name for name in tongues.SCRIPTS if _letter_of(name).search(record.prompt)]
-        if not asked:
+        wider = self._wider(record.prompt, used=check.reason == "foreign_script")
+        if wider is self or not wider.measure(record.answer).passed:
             return check
-        wider = self.model_copy(update={"script": "|".join(dict.fromkeys((self.script, *asked)))})
-        return self.yes(check.value, "the prompt asks for it") if wider.measure(record.answer).passed else check
+        return self.yes(check.value, "the prompt asks for it")
+
+    def measured(self, text: str) -> Iterator[Measure]:
+        """The share of letters in scripts that are not allowed."""
+        if total := sum(self._letters(text := prose(text))):
+            yield Measure("max_other", "max", self.max_other, self._letters(_MENTIONED.sub(" ", text)).other / total)
+
+    def measures(self, record: Record) -> Iterator[Measure]:
+        """As of any text, or of an answer in the scripts that are its own by what the prompt asks for and uses."""
+        if self.on != "answer":
+            yield from super().measures(record)
+            return
+        asked, used = (self._wider(record.prompt, used=also) for also in (False, True))
+        yield from asked.bounded(asked.measure(record.answer).value)
+        yield from used.measured(record.answer)
+
+    def _wider(self, prompt: str, *, used: bool) -> "Script":
+        """The rule for an answer in scripts that the prompt asks for, or also in those it uses, if there are any."""
+        asked = [s for code in tongues.named(prompt) for s in tongues.scripts(code) if s != self.script]
+        if used:
+            asked += [name for name in tongues.SCRIPTS if _letter_of(name).search(prompt)]
+        scripts = "|".join(dict.fromkeys((self.script, *asked)))
+        return self if scripts == self.script else self.model_copy(update={"script": scripts})
 
     def _letters(self, text: str) -> Letters:
         sides = _sides(self.script, self.allowed)

@@ -17,8 +17,8 @@ from pipeline.records import Message, Record, digest
 
 T = TypeVar("T")
 Aggregate = Literal["mean", "median", "min", "majority"]
-UNMEASURED = ("no_verdict", "unreadable_verdict", "missing_input", "over_model_limit")
-"""A judge's reasons that come without a score."""
+UNMEASURED = ("no_verdict", "unreadable_verdict", "missing_input", "over_model_limit", "no_text")
+"""Reasons of judges and models that come without a score."""
 WINDOW = 1024  # answers that wait, at most, while an unreadable one among them is asked for again
 RETRY_TEMPERATURE = 1.0  # at temperature 0 another seed changes nothing
 _CONTROL = regex.compile(r"<(?=[|｜][^<>|｜\s]{1,60}[|｜]>)|<(?=/?s>|<?/?SYS>>|(?:start|end)_of_turn>)|\[(?=/?INST\])")

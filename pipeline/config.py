@@ -22,7 +22,15 @@ DEPTH = 64  # levels of a plan; deeper is an alias of itself
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML in which `true` and `false` alone are truths, as in YAML 1.2: `on: both` has the key "on"."""
+    """Safe YAML in which `true` and `false` alone are truths, as in YAML 1.2: `on: both` has the key "on".
+
+    Whole numbers as keys are text, as in JSON: `max_top: {2: 0.3}`.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping of a plan."""
+        found = super().construct_mapping(node, deep)
+        return {str(key) if type(key) is int else key: value for key, value in found.items()}
 
 
 Loader.yaml_constructors = dict(yaml.SafeLoader.yaml_constructors)  # other libraries change SafeLoader's own

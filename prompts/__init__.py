@@ -130,6 +130,18 @@ def _compile(path: Path, line: int, body: str, front: Front) -> Template:
     return template
 
 
+def inline(text: str, names: frozenset[str]) -> Template:
+    """A template that stands in a plan itself and may use `names`. Raises ValueError."""
+    try:
+        used = meta.find_undeclared_variables(_jinja.parse(text))
+        template = _jinja.from_string(text)
+    except TemplateError as error:
+        raise ValueError(f"not a template: {error.message}") from error
+    if unknown := sorted(used - names):
+        raise ValueError(f"{unknown[0]!r} is not known here{nearest(unknown[0], sorted(names))}")
+    return template
+
+
 def bundled() -> list[str]:
     """Names of the prompts that come with the package."""
     return sorted(p.relative_to(HERE).with_suffix("").as_posix() for p in HERE.rglob("*.md"))
@@ -161,4 +173,4 @@ def in_language(name: str) -> BeforeValidator:
         language = info.data.get("language")
         return bundled_prompt(name, language) if path is None and language else path
 
-    return BeforeValidator(named)
+    return BeforeValidator(named, json_schema_input_type=Path | None)

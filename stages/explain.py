@@ -1,21 +1,23 @@
 """filter --explain: for each threshold how the measured values lie, what other thresholds would keep, and the rows on
 either side of it.
 
-A rule says which of its settings bound the value it measures (`Rule.bounds`). Rows that an earlier rule dropped were
-not measured, unless the plan measures everything; the counts are of those that were.
+A rule says what its settings bound (`Rule.measures`): the value of its check, or further measures, which it takes again
+of the text as it was written. Rows that an earlier rule dropped were not measured, unless the plan measures everything;
+the counts are of those that were. Each threshold is looked at by itself.
 """
 
-import heapq
-from bisect import bisect_left, bisect_right
+from array import array
+from bisect import bisect_left, bisect_right, insort
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from filters.base import Measure, Side
 from filters.verdicts import UNMEASURED
-from pipeline.store import Version
+from pipeline import console
+from pipeline.store import SHARDS, Version
 from stages.filter import FilterStage
 
 BINS = 12
-Side = Literal["min", "max"]
 
 
 class Near(NamedTuple):
@@ -54,52 +56,55 @@ class Threshold(NamedTuple):
         return self._asdict() | inner
 
 
+class _Threshold:
+    """The values at one threshold so far, and the rows that lie closest to it on either side."""
+
+    def __init__(self, bound: Measure, samples: int) -> None:
+        self._bound, self._samples = bound, samples
+        self._values = array("d")
+        self._closest: dict[bool, list[tuple[float, str, Sample]]] = {True: [], False: []}
+
+    def add(self, sample: Sample) -> None:
+        """Count a row, and keep it where few are as close."""
+        self._values.append(sample.value)
+        closest, place = self._closest[sample.kept], (abs(sample.value - self._bound.bound), sample.id)
+        if len(closest) < self._samples or place < closest[-1][:2]:
+            insort(closest, (*place, sample))
+            del closest[self._samples :]
+
+    def told(self, rule: str) -> Threshold:
+        """What is to be shown."""
+        setting, side, bound, _ = self._bound
+        values = sorted(self._values)
+        nearby = [Near(threshold, kept(values, threshold, side)) for threshold in others(values, bound)]
+        samples = sorted((s for rows in self._closest.values() for *_, s in rows), key=lambda s: (s.value, s.id))
+        passed = kept(values, bound, side)
+        return Threshold(rule, setting, side, bound, len(values), passed, *histogram(values), nearby, samples)
+
+
 def explain(stage: FilterStage, version: Version, samples: int = 2) -> list[Threshold]:
-    """Every threshold of the stage's rules over a version's rows; two passes, values alone in memory."""
-    wanted = [(rule.label, setting, side, float(bound)) for rule in stage.rules for setting, side in rule.bounds
-              if (bound := getattr(rule, setting)) is not None]  # fmt: skip
-    values: dict[str, list[float]] = {label: [] for label, *_ in wanted}
-    for record in version.everything():
-        for check in record.checks:
-            if check.name in values and check.reason not in UNMEASURED:
-                values[check.name].append(check.value)
-    for measured in values.values():
-        measured.sort()
-    around = _around(version, wanted, samples)
+    """Every threshold that rows of a version were held against, as the plan has them; values alone in memory."""
+    found: list[dict[str, _Threshold]] = [{} for _ in stage.rules]
+    with console.Bar("explain", sum(map(version.rows, SHARDS))) as bar:
+        for record in version.everything():
+            checks = {check.name: check for check in record.checks}
+            for rule, thresholds in zip(stage.rules, found, strict=True):
+                check = checks.get(rule.label)
+                if check is None or check.reason in UNMEASURED:
+                    continue
+                text = record.prompt if getattr(rule, "on", "") == "prompt" else record.answer
+                for one in rule.measures(record):
+                    passes = one.value >= one.bound if one.side == "min" else one.value <= one.bound
+                    if passes or not check.passed:  # else an exception of the rule's let it pass
+                        if one.setting not in thresholds:
+                            thresholds[one.setting] = _Threshold(one, samples)
+                        thresholds[one.setting].add(Sample(one.value, passes, record.id, text))
+            bar.advance()
     return [
-        _threshold(label, setting, side, bound, values[label], around[n])
-        for n, (label, setting, side, bound) in enumerate(wanted)
-        if values[label]
+        thresholds[setting].told(rule.label)
+        for rule, thresholds in zip(stage.rules, found, strict=True)
+        for setting in sorted(thresholds, key=lambda name: list(type(rule).model_fields).index(name.split(".")[0]))
     ]
-
-
-def _around(version: Version, wanted: list[tuple[str, str, Side, float]], samples: int) -> list[list[Sample]]:
-    """For each threshold the closest rows on both sides of it, from below to above."""
-    closest: list[dict[bool, list[tuple[float, str, Sample]]]] = [{True: [], False: []} for _ in wanted]
-    for record in version.everything():
-        for n, (label, _, side, bound) in enumerate(wanted):
-            check = next((c for c in record.checks if c.name == label), None)
-            if check is None or check.reason in UNMEASURED:
-                continue
-            value = check.value
-            passes = value >= bound if side == "min" else value <= bound
-            heap = closest[n][passes]
-            heapq.heappush(heap, (-abs(value - bound), record.id, Sample(value, passes, record.id, record.answer)))
-            if len(heap) > samples:
-                heapq.heappop(heap)
-    return [
-        sorted((s for heap in found.values() for *_, s in heap), key=lambda s: (s.value, s.id)) for found in closest
-    ]
-
-
-def _threshold(
-    label: str, setting: str, side: Side, bound: float, values: list[float], samples: list[Sample]
-) -> Threshold:
-    edges, counts = histogram(values)
-    nearby = [Near(t, kept(values, t, side)) for t in others(values, bound)]
-    return Threshold(
-        label, setting, side, bound, len(values), kept(values, bound, side), edges, counts, nearby, samples
-    )
 
 
 def kept(values: list[float], threshold: float, side: Side) -> int:
@@ -110,18 +115,30 @@ def kept(values: list[float], threshold: float, side: Side) -> int:
 
 
 def histogram(values: list[float]) -> tuple[list[float], list[int]]:
-    """Edges and counts of bins of one width over the middle 98 % of sorted `values`; the ends take in the rest."""
+    """Edges and counts of bins over sorted `values`: of one width in the middle 98 %, the outer ones reach to the ends.
+
+    Where those 98 % are one value the bins are of one width throughout; where all are, there is one bin.
+    """
+    first, last = values[0], values[-1]
     low, high = values[len(values) // 100], values[-1 - len(values) // 100]
     if low == high:
-        return [low, high], [len(values)]
-    edges = [low + (high - low) * n / BINS for n in range(BINS + 1)]
+        low, high = first, last
+    if low == high:
+        return [first, last], [len(values)]
+    edges = [first, *(low + (high - low) * n / BINS for n in range(1, BINS)), last]
     places = [0, *(bisect_left(values, edge) for edge in edges[1:-1]), len(values)]
     return edges, [b - a for a, b in pairwise(places)]
 
 
 def others(values: list[float], bound: float) -> list[float]:
-    """Thresholds to compare: the one set, and those at steps of 5 % of the rows to both sides of it."""
-    place = bisect_left(values, bound)
+    """Thresholds to compare: the one set, and up to three of the sorted `values` on either side of it, as shown."""
     step = max(1, len(values) // 20)
-    found = {values[p] for n in (-3, -2, -1, 1, 2, 3) if 0 <= (p := place + n * step) < len(values)}
-    return sorted({*found, bound})
+    below, above = values[: bisect_left(values, bound)], values[bisect_right(values, bound) :]
+    beside = {*_outward(below[::-1], step), *_outward(above, step)}
+    return sorted({*(float(round(v)) if abs(v) >= 1000 else float(f"{v:.4g}") for v in beside), bound})
+
+
+def _outward(values: list[float], step: int) -> set[float]:
+    """Three values at steps of so many rows, or of half as many and so on where those are the same or too few."""
+    steps = (step >> half for half in range(step.bit_length()))
+    return max((set(values[one - 1 : 3 * one : one]) for one in steps), key=len)

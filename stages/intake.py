@@ -131,7 +131,7 @@ class Broken(ValueError):  # noqa: N818  (an outcome, not a fault)
 
 def _object(line: bytes) -> dict[str, Any]:
     if len(line) > LONGEST:
-        raise Broken("line_too_long", f"{len(line) / 2**20:.1f} MiB, over {LONGEST / 2**20:.0f}")
+        raise Broken("line_too_long", f"{len(line) / 2**20:.1f} MiB, over {LONGEST / 2**20:.0f} MiB")
     try:
         row = orjson.loads(line.strip().removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
@@ -167,7 +167,7 @@ def to_record(row: dict[str, Any], where: str) -> Record:
         raise UsageError(f"{where}: not a conversation: {' '.join(str(error).split())[:200]}") from error
     if not messages:
         raise UsageError(
-            f"{where} holds no example; it needs `messages`, `prompt` and `completion`, "
+            f"{where}: holds no example; it needs `messages`, `prompt` and `completion`, "
             "`instruction` and `output`, or `conversations`"
         )
     own = _own_id(row.get("id")) or digest(said)

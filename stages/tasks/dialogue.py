@@ -6,7 +6,6 @@ who the user is; it may end the talk (as in UltraChat, Ding et al. 2023, arXiv 2
 
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import regex
@@ -70,13 +69,13 @@ class Dialogue(Task):
     ] = None
     language: Annotated[Literal["en", "ko"], Field(description="language of the bundled prompts")] = "en"
     user_prompt: Annotated[
-        PromptFile | None,
+        PromptFile,
         in_language("dialogue"),
         Field(
             description="an own prompt file for the user's side (given `persona`, `transcript`, `fence`, `may_end`); "
             "the bundled one of `language` when left out"
         ),
-    ] = None
+    ] = None  # type: ignore[assignment]  # filled in by the validator
 
     @model_validator(mode="after")
     def _may_end_in_time(self) -> "Dialogue":
@@ -87,18 +86,14 @@ class Dialogue(Task):
     @property
     def prompt_name(self) -> str:
         """File name and the start of its digest."""
-        return load(self._file()).name
-
-    def _file(self) -> Path:
-        assert self.user_prompt is not None, "left out, it is the bundled one"
-        return self.user_prompt
+        return load(self.user_prompt).name
 
     def require(self, given: set[str]) -> None:
         """The fields are ones the source gives."""
         for field in (self.field, self.persona_field):
             if field is not None:
                 require_field(self.kind, field, given)
-        load(self._file()).require(given | GIVEN)
+        load(self.user_prompt).require(given | GIVEN)
 
     def script(self, seed: Seed, chance: random.Random, memory: Any) -> Script:
         """Answer and user in turn. What fails late leaves the whole exchanges before it."""
@@ -134,7 +129,7 @@ class Dialogue(Task):
         fence = digest(shown, 8)  # no text holds its own digest
         more = {"persona": persona, "transcript": shown, "fence": fence, "may_end": may_end}
         shape = UserTurn if may_end else UserWords
-        asked = rendered(load(self._file()), seed, more)
+        asked = rendered(load(self.user_prompt), seed, more)
         return Question(asked, read=_users(turns, shape), json_schema=shape.model_json_schema())
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import UsageError
 from pipeline.records import Seed, digest
-from prompts import Prompt, PromptFile, in_language, load
+from prompts import PromptFile, in_language, load
 from stages.tasks.alone import reference
 from stages.tasks.base import Example, Question, Script, Task, answer, parsed, rendered, user
 from stages.tasks.respond import require_field
@@ -51,24 +51,20 @@ class DocQA(Task):
     ] = "none"
     language: Annotated[Literal["en", "ko"], Field(description="language of the bundled prompts")] = "en"
     prompt: Annotated[
-        PromptFile | None,
+        PromptFile,
         in_language("doc_qa"),
         Field(description="an own prompt file; the bundled one of `language` when left out"),
-    ] = None
+    ] = None  # type: ignore[assignment]  # filled in by the validator
 
     @property
     def prompt_name(self) -> str:
         """File name and the start of its digest."""
-        return self._prompt().name
-
-    def _prompt(self) -> Prompt:
-        assert self.prompt is not None, "the bundled one where the plan names none"
-        return load(self.prompt)
+        return load(self.prompt).name
 
     def require(self, given: set[str]) -> None:
         """The passage is a field of the source, and so is what an own prompt needs."""
         require_field(self.kind, self.field, given)
-        self._prompt().require(given | GIVEN | {"text"})
+        load(self.prompt).require(given | GIVEN | {"text"})
 
     def script(self, seed: Seed, chance: random.Random, memory: Any) -> Script:
         """Ask once; every pair is an example, kept or dropped."""
@@ -82,8 +78,8 @@ class DocQA(Task):
             "alone": self.context == "none",
             "fence": digest(text, 8),  # the passage cannot hold its own digest, so it cannot close the fence
         }
-        kept = rendered(self._prompt(), seed, values, shots=False)
-        asked = rendered(self._prompt(), seed, values)
+        kept = rendered(load(self.prompt), seed, values, shots=False)
+        asked = rendered(load(self.prompt), seed, values)
         made: Pairs = yield Question(asked, parsed(Pairs), kept, json_schema=_schema(self.pairs))
         if not made.pairs:
             said = answer(made.model_dump_json())

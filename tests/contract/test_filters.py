@@ -14,7 +14,7 @@ from pipeline.engines import Completion, Request
 from pipeline.records import Check, Message, Record
 from pipeline.store import Tally
 from stages.filter import apply
-from tests.contract.families import example, of
+from tests.contract.families import of, working
 from tests.helpers import Oracle, record
 
 CODE = "```python\ndef f(x: int) -> int:\n    return x * 2  # {{ not a template }}\n```"
@@ -44,7 +44,7 @@ each = pytest.mark.parametrize("component", of("filter"), ids=kind_of)
 @each
 def test_every_record_is_judged_once_in_order(component: type[Component], tmp_path: Path) -> None:
     """Any record gets exactly one verdict, in the order they came, and nothing is raised."""
-    rule: Filter | SetFilter = example(component, tmp_path)
+    rule: Filter | SetFilter = working(component, tmp_path)
     bag = mixed_bag(huge=50)  # answers of 1 MB
     seen: list[str] = []
 
@@ -61,7 +61,7 @@ def test_every_record_is_judged_once_in_order(component: type[Component], tmp_pa
 @each
 def test_every_verdict_explains_itself(component: type[Component], tmp_path: Path) -> None:
     """A failed check has a snake_case reason, a passed one none; the value is finite; the name is the rule's."""
-    rule = example(component, tmp_path)
+    rule = working(component, tmp_path)
     for check in rule.sift(mixed_bag(), context()):
         assert (check.reason == "") == check.passed
         assert check.passed or re.fullmatch(r"[a-z][a-z0-9_]*", check.reason)
@@ -73,27 +73,27 @@ def test_every_verdict_explains_itself(component: type[Component], tmp_path: Pat
 @each
 def test_a_verdict_is_the_same_again(component: type[Component], tmp_path: Path) -> None:
     """The same records give the same checks."""
-    rule = example(component, tmp_path)
+    rule = working(component, tmp_path)
     assert list(rule.sift(mixed_bag(), context())) == list(rule.sift(mixed_bag(), context()))
 
 
 @each
 def test_its_checks_carry_its_name(component: type[Component], tmp_path: Path) -> None:
     """Two rules of one kind are told apart by `name`."""
-    rule = component.model_validate(example(component, tmp_path).model_dump() | {"name": "mine"})
+    rule = component.model_validate(working(component, tmp_path).model_dump() | {"name": "mine"})
     assert {c.name for c in rule.sift([record()], context())} == {"mine"}  # type: ignore[attr-defined]
 
 
 @each
 def test_no_records_are_no_verdicts(component: type[Component], tmp_path: Path) -> None:
     """An empty stream is fine."""
-    assert list(example(component, tmp_path).sift([], context())) == []
+    assert list(working(component, tmp_path).sift([], context())) == []
 
 
 @each
 def test_the_stage_accounts_for_every_record(component: type[Component], tmp_path: Path) -> None:
     """In the filter stage came = kept + dropped, order stays, and what was dropped before is left alone."""
-    rule = example(component, tmp_path)
+    rule = working(component, tmp_path)
     tally = Tally(step="x")
     gone = Check(name="before", passed=False, reason="gone")
     bag = [one.checked(gone) if n % 3 == 0 else one for n, one in enumerate(mixed_bag())]
@@ -106,7 +106,7 @@ def test_the_stage_accounts_for_every_record(component: type[Component], tmp_pat
 
 def test_a_request_is_answered_for_its_own_record(tmp_path: Path) -> None:
     """A judge reads ahead without mixing up whose verdict is whose."""
-    (judge,) = (example(component, tmp_path) for component in of("filter") if kind_of(component) == "judge")
+    (judge,) = (working(component, tmp_path) for component in of("filter") if kind_of(component) == "judge")
 
     def script(request: Request) -> Completion:
         return Completion(text="5" if "good" in request.messages[-1].content.split("<text-")[1] else "1")

@@ -65,6 +65,12 @@ def role_plays() -> list[Row]:
     return [Row(f"{r['instruction']}\n\n{r['input']}".strip(), r["response"]) for r in rows]
 
 
+def contrasts() -> list[Row]:
+    """450 prompts that look harmful, most of them not, and GPT-4's answers."""
+    with shared("xstest/xstest_v2_completions_gpt4.csv").open(encoding="utf-8") as file:
+        return [Row(r["prompt"], r["completion"]) for r in csv.DictReader(file)]
+
+
 def documents(folder: str) -> list[Row]:
     """Markdown pages full of code."""
     return [Row("문서", file.read_text("utf-8")) for file in sorted(shared(folder).rglob("*.md*"))]

@@ -3,12 +3,10 @@
 Thresholds are what was measured, a little relaxed; each test says the measured figure.
 """
 
-import csv
 import gzip
 import json
 import random
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -20,55 +18,27 @@ from filters.length import Length
 from filters.repetition import Repetition
 from filters.script import Script
 from filters.words import Words
+from tests.filters.good_rows import Row, alpaca_rows, chats_ko, contrasts, role_plays, self_instruct, shared, solutions
 from tests.helpers import record
 
-DATA = Path(__file__).resolve().parents[3] / "shared/data"
 PAPER = Repetition(
     max_line_share=0.2, max_paragraph_share=0.2, min_words=0, max_loop_share=1, max_compression=None,
     max_top={2: 0.2, 3: 0.18, 4: 0.16}, max_duplicate={5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.1},
 )  # fmt: skip
 
 
-class Pair(NamedTuple):
-    """A prompt and its answer."""
-
-    prompt: str
-    answer: str
-
-
-def the(name: str) -> Path:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{path} is not on this machine")
-    return path
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    text = the(name).read_text(encoding="utf-8-sig")
-    if name.endswith(".csv"):
-        return list(csv.DictReader(text.splitlines(keepends=True)))
-    return json.loads(text) if name.endswith(".json") else [json.loads(line) for line in text.splitlines() if line]
-
-
-def english() -> list[Pair]:
+def english() -> list[Row]:
     """11,000 rows that people wrote or checked, and GPT-4's answers."""
-    sums = [Pair(r["question"], r["answer"]) for r in rows("gsm8k/train.jsonl")]
-    plays = [Pair(r["instruction"], r["response"]) for r in rows(
-        "gpteacher/roleplay-simple-deduped-roleplay-instruct.json")]  # fmt: skip
-    short = [Pair(f"{r['instruction']}\n{r['input']}", r["output"]) for r in rows(
-        "rasbt_instruction/instruction-data.json")]  # fmt: skip
-    seeds = [Pair(f"{r['instruction']}\n{i['input']}", i["output"]) for r in rows("self_instruct/seed_tasks.jsonl")
-             for i in r["instances"]]  # fmt: skip
-    refusals = [Pair(r["prompt"], r["completion"]) for r in rows("xstest/xstest_v2_completions_gpt4.csv")]
-    return [*sums, *plays, *short, *seeds, *refusals]
+    return [*solutions(), *role_plays(), *alpaca_rows(), *self_instruct(), *contrasts()]
 
 
-def korean() -> list[Pair]:
-    """11,823 short questions and answers."""
-    return [Pair(r["Q"], r["A"]) for r in rows("chatbot_data_ko/ChatbotData.csv")]
+def facts(file: str, name: str, value: str) -> list[dict[str, Any]]:
+    """What another library's own tests say of a filter: the rows whose `name` begins with `value`."""
+    lines = shared(f"filter_facts/{file}.jsonl").read_text("utf-8").splitlines()
+    return [fact for fact in map(json.loads, filter(None, lines)) if fact[name].startswith(value)]
 
 
-def dropped(rule: Filter, pairs: list[Pair]) -> float:
+def dropped(rule: Filter, pairs: list[Row]) -> float:
     """Share of pairs that a rule drops."""
     return sum(not rule.judge(record(p.answer, prompt=p.prompt)).passed for p in pairs) / len(pairs)
 
@@ -97,14 +67,14 @@ def test_good_english_rows_pass(rule: Filter, most: float) -> None:
 )
 def test_good_korean_rows_pass(rule: Filter) -> None:
     """None of 11,823 rows is dropped by the defaults; one in a thousand would fail this test."""
-    assert dropped(rule, korean()) <= 0.001
+    assert dropped(rule, chats_ko()) <= 0.001
 
 
 def test_a_program_is_no_repetition() -> None:
     """One of 164 programs was dropped, a chain of 13 like branches."""
-    with gzip.open(the("humaneval/HumanEval.jsonl.gz"), "rt", encoding="utf-8") as file:
+    with gzip.open(shared("humaneval/HumanEval.jsonl.gz"), "rt", encoding="utf-8") as file:
         programs = [json.loads(line) for line in file]
-    pairs = [Pair(f"Complete this:\n{p['prompt']}", p["prompt"] + p["canonical_solution"]) for p in programs]
+    pairs = [Row(f"Complete this:\n{p['prompt']}", p["prompt"] + p["canonical_solution"]) for p in programs]
     assert dropped(Repetition(), pairs) <= 0.01
     assert dropped(Echo(), pairs) == 0
 
@@ -112,7 +82,7 @@ def test_a_program_is_no_repetition() -> None:
 def test_loops_are_found() -> None:
     """Of answers that go on with their last sentence until 300 words are full, all were found in both languages."""
     drawn = random.Random(0)
-    for pairs in (english(), korean()):
+    for pairs in (english(), chats_ko()):
         lost = 0
         sample = drawn.sample([p for p in pairs if len(p.answer) > 20], 500)
         for pair in sample:
@@ -124,16 +94,16 @@ def test_loops_are_found() -> None:
 
 def test_echoes_are_found() -> None:
     """Of answers behind a copy of their question, all questions of 20 characters in Korean, 95 % of English prompts."""
-    for pairs, least in ((english(), 0.9), (korean(), 0.97)):
+    for pairs, least in ((english(), 0.9), (chats_ko(), 0.97)):
         long = [p for p in random.Random(0).sample(pairs, 2000) if len(p.prompt) >= 25]
-        copied = [Pair(p.prompt, f"{p.prompt}\n\n{p.answer}") for p in long]
+        copied = [Row(p.prompt, f"{p.prompt}\n\n{p.answer}") for p in long]
         assert dropped(Echo(), copied) >= least
 
 
 def test_slips_into_another_script_are_found() -> None:
     """One Chinese, Japanese or Russian word in a Korean answer is found each time."""
     drawn = random.Random(0)
-    for pair in drawn.sample(korean(), 500):
+    for pair in drawn.sample(chats_ko(), 500):
         words = pair.answer.split()
         words.insert(drawn.randrange(len(words) + 1), drawn.choice(["解决", "とても", "очень"]))
         assert not Script(script="Hangul", min_share=0.3).judge(record(" ".join(words))).passed
@@ -145,7 +115,7 @@ def test_slips_into_another_script_are_found() -> None:
 )
 def test_languages_of_sentences(file: str, code: str, wrong: float, unknown: float) -> None:
     """Of 1,000 sentences each 0, 0 and 0 were taken for another language; 2, 5 and 533 (short English) not told."""
-    sentences = the(f"tatoeba/tatoeba.{file}").read_text(encoding="utf-8").splitlines()
+    sentences = shared(f"tatoeba/tatoeba.{file}").read_text(encoding="utf-8").splitlines()
     checks = [Language(want=code).judge(record(s)) for s in sentences]
     assert sum(not c.passed for c in checks) / len(checks) <= wrong
     assert sum("unknown" in c.detail for c in checks) / len(checks) <= unknown
@@ -154,39 +124,38 @@ def test_languages_of_sentences(file: str, code: str, wrong: float, unknown: flo
 def test_answers_in_another_language_are_found() -> None:
     """An English answer to a Korean question, and the other way about, is found wherever it can be told."""
     answers = [p for p in random.Random(0).sample(english(), 300) if len(p.answer) > 120]
-    questions = [p for p in random.Random(1).sample(korean(), len(answers)) if len(p.prompt) > 8]
-    crossed = [Pair(q.prompt, a.answer) for q, a in zip(questions, answers, strict=False)]
+    questions = [p for p in random.Random(1).sample(chats_ko(), len(answers)) if len(p.prompt) > 8]
+    crossed = [Row(q.prompt, a.answer) for q, a in zip(questions, answers, strict=False)]
     assert dropped(Language(same=True), crossed) >= 0.95
     assert dropped(Language(want="ko"), crossed) >= 0.97
 
 
 def test_repetition_agrees_with_datatrove() -> None:
     """Every fact of datatrove's own tests holds under Gopher's bounds."""
-    facts = [f for f in rows("filter_facts/datatrove.jsonl") if f["filter"] == "gopher_repetition"]
-    assert len(facts) == 7
-    assert [PAPER.judge(record(f["text"])).passed for f in facts] == [f["expected"] for f in facts]
+    said = facts("datatrove", "filter", "gopher_repetition")
+    assert len(said) == 7
+    assert [PAPER.judge(record(f["text"])).passed for f in said] == [f["expected"] for f in said]
 
 
 def test_quality_agrees_with_datatrove() -> None:
     """Every fact holds; hashes and ellipses are one measure here, so reasons are fewer."""
     rule = Gopher(min_words=10, max_words=1000, min_mean_chars=3, max_mean_chars=10, max_symbols=0.1,
                   min_alphabetic=0.8, min_stop_words=2)  # fmt: skip
-    facts = [f for f in rows("filter_facts/datatrove.jsonl") if f["filter"].startswith("gopher_quality")]
-    assert len(facts) >= 7
-    assert [rule.judge(record(f["text"])).passed for f in facts] == [f["expected"] for f in facts]
+    said = facts("datatrove", "filter", "gopher_quality")
+    assert len(said) >= 7
+    assert [rule.judge(record(f["text"])).passed for f in said] == [f["expected"] for f in said]
 
 
 def test_languages_agree_with_datatrove() -> None:
     """The language of each of its sentences is told."""
-    facts = [f for f in rows("filter_facts/datatrove.jsonl") if f["filter"] == "language"]
-    assert facts
-    assert all(Language(want=f["expected"]).judge(record(f["text"])).value > 0.9 for f in facts)
+    said = facts("datatrove", "filter", "language")
+    assert said
+    assert all(Language(want=f["expected"]).judge(record(f["text"])).value > 0.9 for f in said)
 
 
 def test_length_agrees_with_data_juicer() -> None:
     """Its facts on characters hold, and those on words but where it counts marks between spaces as words."""
-    facts = rows("filter_facts/datajuicer.jsonl")
-    chars = [f for f in facts if f["op"] == "TextLengthFilter"]
+    chars = facts("datajuicer", "op", "TextLengthFilter")
     assert chars
     for fact in chars:
         rule = Length(min_chars=fact["params"]["min_len"], max_chars=fact["params"]["max_len"])
@@ -196,10 +165,10 @@ def test_length_agrees_with_data_juicer() -> None:
 @pytest.mark.parametrize("language", ["ko", "en"])
 def test_word_lists_find_their_words(language: str) -> None:
     """Every word of a real list is found in a sentence, with a particle in Korean, and few good rows hold one."""
-    file = the(f"ldnoobw/{language}")
+    file = shared(f"ldnoobw/{language}")
     rule = Words(banned_file=file)
     listed = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     frame = "그는 {}라고 말했다." if language == "ko" else "He said {}, and left."
     assert all(not rule.judge(record(frame.format(word))).passed for word in listed)
-    good = korean() if language == "ko" else [p for p in english() if "kill" not in p.prompt]
+    good = chats_ko() if language == "ko" else [p for p in english() if "kill" not in p.prompt]
     assert dropped(rule, good) <= 0.02

@@ -49,7 +49,8 @@ def test_a_misspelt_setting_deep_inside(tmp_path: Path) -> None:
 def test_a_setting_far_from_any_name(tmp_path: Path) -> None:
     """Where nothing is near, the valid names are listed."""
     message = refused(tmp_path, HEAD + "curate: {keep: 3, zzzzz: 1}\n")
-    assert message == "plan.yaml:2 curate.zzzzz: unknown setting; valid here: embed, select, keep, score"
+    valid = "embed, dedup, select, keep, score, order, order_by, replay"
+    assert message == f"plan.yaml:2 curate.zzzzz: unknown setting; valid here: {valid}"
 
 
 def test_an_unknown_kind(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_an_alias_of_itself_is_refused(tmp_path: Path) -> None:
     assert "plan.yaml" in refused(tmp_path, "name: &x [*x]\n")
 
 
-@pytest.mark.parametrize("value", ['"\\ud800"', "99999999999999999999999", "!!binary aGk=", "!!set {a}", "{1: 2}"])
+@pytest.mark.parametrize("value", ['"\\ud800"', "99999999999999999999999", "!!binary aGk=", "!!set {a}", "{1.5: 2}"])
 def test_a_value_that_cannot_be_written_is_refused(tmp_path: Path, value: str) -> None:
     """Seeds are written as JSON, so what JSON cannot hold is refused with its place."""
     axes = f"{{kind: grid, axes: {{prompt: [{value}]}}}}"
@@ -241,3 +242,12 @@ def test_other_libraries_cannot_change_how_plans_are_read(monkeypatch: pytest.Mo
         monkeypatch.setitem(yaml.SafeLoader.yaml_constructors, tag, constructor)
     with pytest.raises(ValueError, match="month must be"):
         yaml.load("about: 2024-13-45", Loader)
+
+
+def test_whole_numbers_are_keys(tmp_path: Path) -> None:
+    """A setting by length of n-gram is written as people write it; its place in a message, too."""
+    rule = "filter:\n  rules:\n    - kind: repetition\n      max_top: {2: 0.3, 3: %s}\n"
+    (tmp_path / "plan.yaml").write_text(HEAD + rule % "0.2")
+    plan = load(tmp_path / "plan.yaml", ("filter.rules.0.max_top.2=0.4",))
+    assert plan.filter is not None and plan.filter.rules[0].model_dump()["max_top"] == {2: 0.4, 3: 0.2}
+    assert "filter.rules.0.max_top.3" in refused(tmp_path, HEAD + rule % "7")

@@ -306,7 +306,7 @@ def test_a_broken_line_is_quarantined(workshop: Workshop, line: str, reason: str
     (version,) = workshop.make("filter", input=str(file))
     broken = next(version.read("dropped"))
     assert (broken.by, broken.reason) == ("read", reason)
-    assert says in broken.detail and f"{file}:2" in broken.detail
+    assert says in broken.detail and broken.detail.count(f"{file}:2") == 1
     assert len(broken.prompt) <= 2000 and (line[:20] in broken.prompt or reason == "not_utf8")
     assert version.manifest.ledger[0].dropped == {reason: 1}
     assert sum(version.manifest.counts.values()) == 3
