@@ -4,15 +4,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline import __version__, console
-from pipeline.cli_look import Again, Input, Json, Limit, PlanPath, Quiet, Retry, Set, look, open_plan, put, retry_sorts
+from pipeline.cli_look import Input, Json, Limit, PlanPath, Quiet, Set, look, open_plan, put
+from pipeline.cli_stages import work
 from pipeline.errors import Interrupted, PipelineError, UsageError
 
 app = typer.Typer(
@@ -23,118 +23,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Synthetic data for language models: generate, filter, curate, train, evaluate. A PLAN is one YAML file.",
 )
+aside = typer.Typer()
 
 
-def _work(path: Path, names: Callable[[Any], list[str]], overrides: list[str], options: Any, *, json: bool) -> None:
-    from stages import flow, tables
-
-    plan, run = open_plan(path, overrides)
-    versions = flow.run_stages(plan, run, names(plan), options)
-    if json:
-        put([v.manifest.model_dump() for v in versions])
-    else:
-        tables.summary(run, versions)
-
-
-@app.command()
-def run(
-    plan: PlanPath,
-    overrides: Set = [],  # noqa: B006  (typer copies it)
-    first: Annotated[str, typer.Option("--from", metavar="STAGE", help="Begin here, on what is there.")] = "",
-    last: Annotated[str, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = "",
-    limit: Limit = None,
-    again: Again = False,
-    retry: Retry = "",
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Run the plan's stages; whatever exists already is taken as it is."""
-    from stages import flow
-
-    console.set_quiet(quiet)
-    names = partial(flow.between, first=first, last=last)
-    _work(plan, names, overrides, flow.Options(limit=limit, again=again, retry=retry_sorts(retry)), json=json)
-
-
-@app.command()
-def generate(
-    plan: PlanPath,
-    overrides: Set = [],  # noqa: B006
-    limit: Limit = None,
-    again: Again = False,
-    retry: Retry = "",
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """The teacher answers the seeds."""
-    from stages import flow
-
-    console.set_quiet(quiet)
-    options = flow.Options(limit=limit, again=again, retry=retry_sorts(retry))
-    _work(plan, lambda p: ["generate"], overrides, options, json=json)
-
-
-@app.command("filter")
-def filter_(
-    plan: PlanPath,
-    overrides: Set = [],  # noqa: B006
-    input: Input = "",
-    limit: Limit = None,
-    again: Again = False,
-    everything: Annotated[bool, typer.Option("--all", help="Measure what one rule dropped by the rest, too.")] = False,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show for each threshold the values, other thresholds, rows close by.")
-    ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Rules, then a judge; what is dropped is kept with its reason."""
-    from stages import explain as thresholds
-    from stages import flow
-
-    console.set_quiet(quiet)
-    overrides = [*overrides, *(["filter.measure=all"] if everything else [])]
-    options = flow.Options(input=input, limit=limit, again=again)
-    if not explain:
-        _work(plan, lambda p: ["filter"], overrides, options, json=json)
-        return
-    loaded, run_ = open_plan(plan, overrides)
-    (version,) = flow.run_stages(loaded, run_, ["filter"], options)
-    found = thresholds.explain(loaded.stage("filter"), version)
-    if json:
-        put([threshold.plain() for threshold in found])
-        return
-    from stages import tables
-
-    for threshold in found:
-        console.print_out(tables.explained(threshold))
-
-
-def _stage_command(name: str, help_text: str) -> None:
-    def command(
-        plan: PlanPath,
-        overrides: Set = [],  # noqa: B006
-        input: Input = "",
-        limit: Limit = None,
-        again: Again = False,
-        json: Json = False,
-        quiet: Quiet = False,
-    ) -> None:
-        from stages import flow
-
-        console.set_quiet(quiet)
-        options = flow.Options(input=input, limit=limit, again=again)
-        _work(plan, lambda p: [name], overrides, options, json=json)
-
-    app.command(name, help=help_text)(command)
-
-
-_stage_command("curate", "Embed, cluster, keep few but good and diverse records.")
-_stage_command("train", "Train the student on what was kept.")
-_stage_command("evaluate", "Teacher, untrained and trained student on held-out prompts.")
-
-
-@app.command()
+@aside.command()
 def batch(
     plan: PlanPath,
     stage: Annotated[str, typer.Argument(help="generate or filter")],
@@ -167,7 +59,7 @@ def batch(
         put(found)
 
 
-@app.command()
+@aside.command()
 def calibrate(
     plan: PlanPath,
     gold: Annotated[Path, typer.Option("--gold", metavar="FILE", help="What people said: JSONL or CSV.")],
@@ -198,9 +90,6 @@ def calibrate(
             console.print_out(f"note: {note}")
 
 
-app.add_typer(look)
-
-
 @app.command()
 def init(name: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
     """Write a commented plan to start from."""
@@ -211,7 +100,7 @@ def init(name: Annotated[Path, typer.Argument(help="The folder to make.")]) -> N
     console.say(f"next: pipeline check {name / 'plan.yaml'}")
 
 
-@app.command()
+@aside.command()
 def memo(
     plan: PlanPath,
     repair: Annotated[bool, typer.Option("--repair", help="Save what can be read of a damaged memo.")] = False,
@@ -239,6 +128,10 @@ def memo(
     for said_by, *counts in found:
         table.add_row(said_by, *(f"{count:,}" for count in counts))
     console.print_out(table)
+
+
+for group in (work, look, aside):  # the order of the help
+    app.add_typer(group)
 
 
 def _version(value: bool) -> None:

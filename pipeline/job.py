@@ -63,7 +63,7 @@ class Job:
 
     def spent(self) -> dict[str, float]:
         """What the stage has used so far: counts as whole numbers, seconds and cost rounded."""
-        digits = {"engine_seconds": 1, "cost": 6}
+        digits = {"engine_seconds": 1, "embed_seconds": 1, "cost": 6}
         return {
             name: round(value, digits[name]) if name in digits else int(value) for name, value in self.usage.items()
         }

@@ -1,145 +1,140 @@
 """curate: embed the records, and take few but good and diverse ones. Held-out records stay behind."""
 
-import os
-from collections.abc import Iterator
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+import math
+from pathlib import Path
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline import console
-from pipeline.component import Component, Knob
 from pipeline.engines import Engine
-from pipeline.errors import ModelError, PipelineError
 from pipeline.job import Job
-from pipeline.models import find
-from pipeline.records import Check, Record
-from pipeline.store import Tally, VersionWriter
+from pipeline.records import Record
+from pipeline.store import VersionWriter
+from stages import choice, pool
 from stages.base import Inputs, Rows, Stage
+from stages.choice import Chosen, Compared
+from stages.embedding import Embed
+from stages.landscape import Landscape, Portrait
+from stages.order import Order, ordered
+from stages.replay import Replay
 from stages.selectors import AnySelector
-from stages.selectors.base import Candidates
+from stages.selectors.base import Selector
 from stages.selectors.cluster import Cluster
+from stages.spool import Lines
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+VECTORS = "embeddings.npy"
 
-
-class Embed(Component):
-    """What is embedded, and with which sentence-transformers model."""
-
-    model: str = "demo:all-minilm-l6-v2"
-    revision: str = ""
-    text: Annotated[Literal["prompt", "answer", "both"], Field(description="what of a record is embedded")] = "answer"
-    batch_size: Annotated[int, Knob(), Field(ge=1)] = 32
-
-    def identity(self) -> dict[str, Any]:
-        """The model by its content."""
-        found = find(self.model, self.revision)
-        return super().identity() | {"model": found.name, "revision": found.revision}
-
-    def of(self, record: Record) -> str:
-        """The text that is embedded."""
-        return {"prompt": record.prompt, "answer": record.answer, "both": f"{record.prompt}\n{record.answer}"}[
-            self.text
-        ]
-
-    def encode(self, texts: Iterator[str], total: int | None) -> "NDArray[np.float32]":
-        """Unit vectors, shape (N, D). Raises ModelError."""
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        import numpy as np
-
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise ModelError(f"sentence-transformers is not installed ({error})", hint="`pipeline doctor`") from error
-        found = find(self.model, self.revision)
-        with console.silenced(None):
-            try:
-                model = SentenceTransformer(
-                    found.where,
-                    revision=None if found.local else self.revision or None,
-                    model_kwargs={"use_safetensors": True},
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise ModelError(f"cannot load the embedding model {self.model}: {error}") from error
-        parts = []
-        with console.Bar("embed", total) as bar:
-            for block in _blocks(texts, 16 * self.batch_size):  # encode sorts a block by length
-                vectors = model.encode(
-                    block, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False
-                )
-                parts.append(np.asarray(vectors, dtype=np.float32))
-                bar.advance(len(block))
-        return np.concatenate(parts)
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class Curate(Stage):
-    """Keep `keep` records: diverse by embedding, good by score."""
+    """Keep `keep` records: no near-duplicates, diverse by embedding, good by score."""
 
     stage: ClassVar[str] = "curate"
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("filter", "generate"),)
 
     embed: Embed = Embed()
+    dedup: Annotated[
+        float | None, Field(gt=0, le=1, description="cosine from which of two records the better one stays; null: off")
+    ] = 0.95
     select: AnySelector = Cluster()
-    keep: Annotated[int, Field(ge=1, description="how many records")]
-    score: Annotated[str, Field(description="the check whose value ranks records; equal where it was not run")] = (
-        "judge"
-    )
+    keep: Annotated[Count | Share, Field(description="how many records, or which share of them")]
+    score: Annotated[
+        str | list[str],
+        Field(description="the check whose value ranks records, `-NAME` where less is better; of several the product"),
+    ] = "judge"
+    order: Annotated[
+        Order, Field(description="shuffled, as they were chosen, topic by topic, or by the value of `order_by`")
+    ] = "shuffled"
+    order_by: Annotated[str, Field(description="a check, for ascending and descending; `score` when left out")] = ""
+    replay: Annotated[list[Replay], Field(description="earlier runs, a share of which goes along")] = []
+
+    @model_validator(mode="after")
+    def _room(self) -> "Curate":
+        if sum(r.share for r in self.replay) >= 1:
+            raise ValueError("the shares of `replay` leave nothing for new records")
+        if self.order_by and self.order not in ("ascending", "descending"):
+            raise ValueError("`order_by` means something with `order: ascending` or `descending` only")
+        return self
 
     def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
-        """The embedding model."""
-        return [(self.embed.model, self.embed.revision)]
+        """The embedding model, and the selector's."""
+        own = self.select.space()
+        return self.embed.weights() + (own.weights() if own else [])
+
+    def scored(self, record: Record) -> float | None:
+        """What ranks a record: the product of its scores; None where one was not measured."""
+        names = [self.score] if isinstance(self.score, str) else self.score
+        values = [_value(record, name) for name in names]
+        return None if None in values else math.prod(v for v in values if v is not None)
+
+    def order_value(self, record: Record) -> float:
+        """What the order goes by; NaN where it was not measured."""
+        value = _value(record, self.order_by) if self.order_by else self.scored(record)
+        return math.nan if value is None else value
+
+    def prepare(self, job: Job, inputs: Inputs) -> None:
+        """Find the earlier runs."""
+        for replay in self.replay:
+            replay.version()
 
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
-        """Two passes over the rows: one to embed, one to write; only vectors and scores stay in memory."""
-        candidates = self._candidates(inputs.rows)
-        choices = self.select.pick(candidates, self.keep, job.seed)
-        verdicts = dict(zip(candidates.ids, choices, strict=True))
-        tally = Tally(step=self.select.kind)
-        for record in inputs.rows.read("kept"):
-            choice = verdicts[record.id]
-            check = Check(
-                name=self.select.kind,
-                value=choice.value,
-                passed=choice.chosen,
-                reason=choice.reason,
-                detail=choice.detail,
-            )
-            out.write(record.checked(check))
-            tally.count(check)
-        out.manifest.ledger.append(tally)
-        if tally.kept < self.keep:
-            note = f"kept all {tally.kept} records there were, fewer than keep: {self.keep}"
-            out.manifest.notes.append(note)
-            console.warn(note)
+        """Read, embed, choose, write; only vectors, ids and figures stay in memory."""
+        compared = self.compared(job, inputs, out.path, out.work)
+        wanted, budgets = self.budgets(compared)
+        chosen = choice.choose(compared, self.selectors(), budgets, job.seed)
+        portrait = Landscape(compared, job.seed).portrait(chosen, f"{job.run.path.name}: {self.select.kind}")
+        self._write(compared, chosen, portrait, out, job.seed)
+        out.manifest.figures |= portrait.figures()
+        out.manifest.notes += [*self._notes(compared), *filter(None, [choice.short(chosen, wanted, compared)])]
+        portrait.write(out.path)
 
-    def _candidates(self, rows: Rows) -> Candidates:
-        import numpy as np
+    def compared(self, job: Job, inputs: Inputs, folder: Path, work: Path) -> Compared:
+        """The rows with their vectors; in `folder` the vectors stay, in `work` the selector's own do not."""
+        found = pool.read(self, self._sources(inputs))
+        vectors = pool.vectors(found, self.embed, job, folder / VECTORS)
+        own = self.select.space()
+        features = pool.vectors(found, own, job, work / "features.npy") if own else vectors
+        return choice.compare(found, vectors, features, self.dedup)
 
-        ids: list[str] = []
-        scores: list[float] = []
+    def selectors(self) -> list[Selector]:
+        """The selector of the rows of the stage above, then those of the replays."""
+        return [self.select, *(r.select for r in self.replay)]
 
-        def texts() -> Iterator[str]:
-            for record in rows.read("kept"):
-                ids.append(record.id)
-                scores.append(record.scored(self.score) or 0.0)
-                yield self.embed.of(record)
+    def budgets(self, compared: Compared, keep: int | None = None) -> tuple[int, list[int]]:
+        """How many to keep in all (`keep`, or what the plan says), and of each source."""
+        new = int((compared.pool.sources == 0).sum())
+        total = keep or (self.keep if isinstance(self.keep, int) else max(1, round(self.keep * new)))
+        parts = [round(r.share * total) for r in self.replay]
+        return total, [total - sum(parts), *parts]
 
-        stream = texts()
-        first = next(stream, None)
-        if first is None:
-            raise PipelineError(
-                "there is nothing to curate: no record was kept before this stage",
-                hint="`pipeline show PLAN filter --dropped` shows why",
-            )
-        vectors = self.embed.encode(chain([first], stream), rows.count("kept"))
-        if len(set(ids)) != len(ids):
-            raise PipelineError("two records have the same id; ids must be unique")
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        return Candidates([ids[i] for i in order], vectors[order], np.asarray(scores)[order])
+    def _sources(self, inputs: Inputs) -> list[Rows]:
+        return [inputs.rows, *(r.rows() for r in self.replay)]
+
+    def _notes(self, compared: Compared) -> list[str]:
+        lost = compared.pool.unscored
+        names = self.score if isinstance(self.score, str) else " and ".join(self.score)
+        return [f"{lost:,} rows were not measured by {names}: they count as 0"] if lost else []
+
+    def _write(self, compared: Compared, chosen: Chosen, portrait: Portrait, out: VersionWriter, seed: int) -> None:
+        """Dropped rows as they come, kept ones in their order, and every row's tale in the ledger."""
+        lines = Lines()
+        for _, record in compared.pool.read.rows():
+            place = compared.pool.place[record.id]
+            for check in [*portrait.topic(place), *choice.fate(compared, chosen, place, self.selectors())]:
+                record = record.checked(check)
+            if record.dropped:
+                out.write(record)
+            else:
+                lines.put(place, record.line())
+        places = chosen.places
+        ids, values = [compared.pool.ids[i] for i in places], compared.pool.order_values[places].tolist()
+        for n in ordered(self.order, ids, chosen.ranks(places), portrait.topics(places), values, seed):
+            out.write_line(lines.get(places[n]), "kept")
+        out.manifest.ledger += choice.ledger(compared, chosen, self.selectors())
 
 
-def _blocks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    while block := list(islice(texts, size)):
-        yield block
+def _value(record: Record, name: str) -> float | None:
+    value = record.scored(name.removeprefix("-"))
+    return -value if value is not None and name.startswith("-") else value

@@ -1,4 +1,4 @@
-"""A queue of records on disk: for a rule that sees the last record before it judges the first."""
+"""Rows on disk for a while: a queue, for a rule that sees the last before it judges the first; and lines by number."""
 
 import tempfile
 from collections import deque
@@ -50,3 +50,24 @@ class Spool:
         for _ in range(min(HELD, self._length)):
             self._head.append(Record.model_validate_json(self._file.readline()))
         self._read = self._file.tell()
+
+
+class Lines:
+    """Lines in a temporary file, to be taken out in another order than they were put in."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this does
+        self._at: dict[int, tuple[int, int]] = {}
+        self._end = 0
+
+    def put(self, number: int, line: bytes) -> None:
+        """Keep a line."""
+        self._at[number] = (self._end, len(line))
+        self._file.seek(self._end)
+        self._end += self._file.write(line)
+
+    def get(self, number: int) -> bytes:
+        """A line that was kept."""
+        start, length = self._at[number]
+        self._file.seek(start)
+        return self._file.read(length)

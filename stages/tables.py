@@ -18,6 +18,7 @@ from pipeline.store import Version
 from stages.estimate import Estimate
 from stages.explain import Threshold
 from stages.show import lines
+from stages.tables_curate import curated
 
 HEALTHY = (0.5, 0.8)  # pass rate of the filters that practitioners report as healthy
 
@@ -36,6 +37,8 @@ def funnel(versions: list[Version]) -> Table:
             why = ", ".join(f"{r} {c}" for r, c in sorted(tally.dropped.items(), key=lambda i: (-i[1], i[0])))
             stage = version.manifest.stage if n == 0 else ""
             table.add_row(stage, tally.step, f"{tally.came:,}", f"{tally.kept:,}", escape(why))
+        if version.manifest.stage == "filter":
+            table.add_row("", "", "", f"{pass_rate(version):.0%}", "passed all (healthy: 50-80 %)")
     return table
 
 
@@ -143,20 +146,39 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 def explained(found: Threshold) -> RenderableType:
     """One threshold: how the values lie, what others would keep, and the rows on either side."""
-    sign = "at least" if found.side == "min" else "at most"
-    head = Text(f"{found.rule}: {found.setting} {found.threshold:g}", style="bold")
-    head.append(f"  keeps {found.kept:,} of {found.measured:,} measured ({sign} {found.threshold:g})", style="")
+    bound = _figure(found.threshold)
+    head = Text(f"{found.rule}: {found.setting} {bound}", style="bold")
+    head.append(f"  keeps {found.kept:,} of {found.measured:,} measured", style="")
+    if len(found.counts) == 1:
+        return Group(head, Text(f"  every value is {_figure(found.edges[0])}\n"))
+    columns = [("at", "keeps"), *((_figure(near.threshold), f"{near.kept:,}") for near in found.nearby)]
+    widths = [max(map(len, column)) for column in columns]
+    nearby = ["  ".join(map(str.rjust, row, widths)) for row in zip(*columns, strict=True)]
+    values = [_figure(sample.value) for sample in found.samples]
+    rows = []
+    for sample, value in zip(found.samples, values, strict=True):
+        fate = "kept" if sample.kept else "dropped"
+        line = f"  {fate:7}  {value:>{max(map(len, values))}}  {sample.id}  {brief(sample.text, 200)}"
+        rows.append(Text(line, no_wrap=True, overflow="ellipsis"))
+    return Group(head, *(Text(f"  {line}") for line in (*_bars(found, bound), *nearby)), *rows, Text())
+
+
+def _bars(found: Threshold, bound: str) -> tuple[str, str]:
+    """The histogram, and below it a mark where the threshold lies: within a bin, or on either side of all."""
     most = max(found.counts)
     bars = "".join(BARS[max(1, round(count / most * 8)) if count else 0] * 3 for count in found.counts)
-    place = bisect_left(found.edges[1:-1], found.threshold) * 3 + 1
-    low, high = f"{found.edges[0]:.4g}", f"{found.edges[-1]:.4g}"
-    mark = " " * (len(low) + place) + "^"
-    lines = [f"  {low} {bars} {high}", f"  {mark} {found.threshold:g}"]
-    lines.append("  keeps " + "   ".join(f"{near.kept:,} at {near.threshold:.4g}" for near in found.nearby))
-    for sample in found.samples:
-        fate = "kept   " if sample.kept else "dropped"
-        lines.append(f"  {fate} {sample.value:.4g}  {sample.id}  {brief(sample.text, 60)}")
-    return Group(head, Text("\n".join(lines)), Text())
+    low, high = found.edges[0], found.edges[-1]
+    line = f"{_figure(low)} {bars} {_figure(high)}"
+    place = len(_figure(low)) + 2 + bisect_left(found.edges[1:-1], found.threshold) * 3
+    if found.threshold < low:
+        place = 0
+    elif found.threshold > high:
+        place = len(line) + 1
+    return line, f"{' ' * place}^ {bound}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _number(value: float) -> str:
@@ -171,6 +193,8 @@ def summary(run: Run, versions: list[Version]) -> None:
         if stage in made:
             console.show(examples(made[stage], 3))
             break
+    if "curate" in made:
+        console.show(curated(made["curate"]))
     for stage in ("filter", "generate"):
         if stage in made and made[stage].rows("dropped"):
             console.show(drops(made[stage], 6))

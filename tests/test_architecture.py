@@ -19,13 +19,14 @@ MAY_IMPORT = {
 FLOORS = (
     {"errors", "machine"},
     {"records", "component", "models", "console"},
-    {"config"},
+    {"config", "torch_model", "embedder_openvino"},
+    {"embedder"},
     {"engines"},
     {"memo", "store"},
     {"run"},
     {"job"},
 )
-DOOR = ("pipeline.cli", "pipeline.cli_look")
+DOOR = ("pipeline.cli", "pipeline.cli_look", "pipeline.cli_stages")
 HEAVY = ("torch", "transformers", "vllm", "numpy")
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 

@@ -31,6 +31,9 @@ class Sft(Objective):
     max_length: Annotated[int, Field(ge=8, description="tokens; longer rows are cut")] = 1024
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    train_sampling_strategy: Annotated[
+        Literal["random", "sequential"], Field(description="sequential: in the order that curate wrote the rows in")
+    ] = "random"
     lora: Lora | None = None
     config: Annotated[dict[str, Any], Field(description="further SFTConfig arguments, as they are")] = {}
 

@@ -1,11 +1,10 @@
-"""Selectors: which few to keep. One file each; a new one is one line in `AnySelector`."""
+"""Selectors: which few to keep. One file each; a new one is one line in `Plain`."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from stages.selectors.cluster import Cluster
-from stages.selectors.random import Random
-from stages.selectors.top import Top
+from stages.selectors.mixture import Mixture
+from stages.selectors.plain import Plain
 
-AnySelector = Annotated[Cluster | Random | Top, Field(discriminator="kind")]
+AnySelector = Annotated[Plain | Mixture, Field(discriminator="kind")]

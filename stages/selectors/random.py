@@ -4,6 +4,7 @@ from typing import Literal
 
 from pipeline.records import digest
 from stages.selectors.base import Candidates, Choice, Selector
+from stages.selectors.ranks import verdicts
 
 
 class Random(Selector):
@@ -13,6 +14,6 @@ class Random(Selector):
 
     def pick(self, candidates: Candidates, keep: int, seed: int) -> list[Choice]:
         """Ranks by a digest of seed and id, so that other candidates coming or going change little."""
-        order = sorted(range(len(candidates.ids)), key=lambda i: digest([seed, candidates.ids[i]]))
-        ranks = {i: rank for rank, i in enumerate(order)}
-        return [Choice(ranks[i] < keep, ranks[i], "" if ranks[i] < keep else "not_drawn") for i in range(len(order))]
+        ids = candidates.ids
+        order = sorted(range(len(ids)), key=lambda i: digest([seed, ids[i]]))
+        return verdicts(order[:keep], len(ids), lambda i: ("not_drawn", ""))

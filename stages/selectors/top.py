@@ -3,6 +3,7 @@
 from typing import Literal
 
 from stages.selectors.base import Candidates, Choice, Selector
+from stages.selectors.ranks import by_score, verdicts
 
 
 class Top(Selector):
@@ -12,6 +13,6 @@ class Top(Selector):
 
     def pick(self, candidates: Candidates, keep: int, seed: int) -> list[Choice]:
         """Ranks by score."""
-        order = sorted(range(len(candidates.ids)), key=lambda i: (-candidates.scores[i], candidates.ids[i]))
-        ranks = {i: rank for rank, i in enumerate(order)}
-        return [Choice(ranks[i] < keep, ranks[i], "" if ranks[i] < keep else "below_score") for i in range(len(order))]
+        order, scores = by_score(candidates)[:keep], candidates.scores
+        last = f"the last one chosen has {scores[order[-1]]:.4g}"
+        return verdicts(order, len(scores), lambda i: ("below_score", f"{scores[i]:.4g}; {last}"))

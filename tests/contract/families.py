@@ -28,6 +28,16 @@ def example(component: type[Component], folder: Path) -> Any:
     return component.model_validate({"kind": kind_of(component)} | required(kind_of(component), folder))
 
 
+def working(component: type[Component], folder: Path) -> Any:
+    """The same, and a model that it names can be loaded; to make one takes torch, which takes seconds."""
+    one = example(component, folder)
+    if kind_of(component) in ("ifd", "perplexity"):
+        tiny.folder(folder / "model", layers=1)
+    if kind_of(component) == "reward":
+        tiny_reward.folder(folder / "model")
+    return one
+
+
 def required(kind: str, folder: Path) -> dict[str, Any]:
     """The settings a kind cannot do without."""
     if kind in ("openai", "replay", "transformers", "vllm"):
@@ -43,16 +53,14 @@ def required(kind: str, folder: Path) -> dict[str, Any]:
     if kind == "documents":
         (folder / "page.txt").write_text("\n\n".join(f"Paragraph {n}. " + "Words. " * 20 for n in range(4)))
         return {"path": folder / "page.txt", "chunk_tokens": 64}
-    if kind in ("ifd", "perplexity"):
-        return {"model": str(tiny.folder(folder / "causal", layers=1))}
+    if kind in ("gradient", "ifd", "perplexity", "reward"):
+        return {"model": str(stub_model(folder / "model"))}
     if kind == "leak":
         (folder / "set.jsonl").write_text('{"question": "How many foxes ran home when the moon was out?"}\n')
         return {"references": [folder / "set.jsonl"]}
     if kind == "python":
         (folder / "rule.py").write_text("def short(record):\n    return len(record.answer) < 99\n")
         return {"function": f"{folder}/rule.py:short"}
-    if kind == "reward":
-        return {"model": str(tiny_reward.folder(folder / "reward"))}
     (folder / "ask.md").write_text(ASK)
     (folder / "rubric.md").write_text(RUBRIC)
     settings: dict[str, dict[str, Any]] = {
@@ -65,5 +73,6 @@ def required(kind: str, folder: Path) -> dict[str, Any]:
         "judge": {"prompt": folder / "rubric.md"},
         "words": {"banned": ["robot"]},
         "language": {"want": "ko"},
+        "mixture": {"by": "task"},
     }
     return settings.get(kind, {})
