@@ -20,6 +20,7 @@ from stages.replay import Replay
 from stages.selectors import AnySelector
 from stages.selectors.base import Selector
 from stages.selectors.cluster import Cluster
+from stages.spaces import Space
 from stages.spool import Lines
 
 VECTORS = "embeddings.npy"
@@ -56,12 +57,14 @@ class Curate(Stage):
             raise ValueError("the shares of `replay` leave nothing for new records")
         if self.order_by and self.order not in ("ascending", "descending"):
             raise ValueError("`order_by` means something with `order: ascending` or `descending` only")
+        spaces = self._spaces()
+        if any(space.meaning() != spaces[0].meaning() for space in spaces):
+            raise ValueError("`select` and `replay` compare by gradients of different students: give all the same")
         return self
 
     def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
         """The embedding model, and the selector's."""
-        own = self.select.space()
-        return self.embed.weights() + (own.weights() if own else [])
+        return self.embed.weights() + [w for space in self._spaces()[:1] for w in space.weights()]
 
     def scored(self, record: Record) -> float | None:
         """What ranks a record: the product of its scores; None where one was not measured."""
@@ -94,8 +97,8 @@ class Curate(Stage):
         """The rows with their vectors; in `folder` the vectors stay, in `work` the selector's own do not."""
         found = pool.read(self, self._sources(inputs))
         vectors = pool.vectors(found, self.embed, job, folder / VECTORS)
-        own = self.select.space()
-        features = pool.vectors(found, own, job, work / "features.npy") if own else vectors
+        own = self._spaces()
+        features = pool.vectors(found, own[0], job, work / "features.npy") if own else vectors
         return choice.compare(found, vectors, features, self.dedup)
 
     def selectors(self) -> list[Selector]:
@@ -108,6 +111,10 @@ class Curate(Stage):
         total = keep or (self.keep if isinstance(self.keep, int) else max(1, round(self.keep * new)))
         parts = [round(r.share * total) for r in self.replay]
         return total, [total - sum(parts), *parts]
+
+    def _spaces(self) -> list[Space]:
+        """What selectors compare by, where that is not what is embedded: the same for all."""
+        return [space for s in self.selectors() if (space := s.space()) is not None]
 
     def _sources(self, inputs: Inputs) -> list[Rows]:
         return [inputs.rows, *(r.rows() for r in self.replay)]

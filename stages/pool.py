@@ -63,14 +63,14 @@ def read(settings: "Curate", sources: Sequence[Rows]) -> Pool:
     """Go through the rows once. Raises PipelineError where there are none, or two of one source have the same id."""
     import numpy as np
 
-    reader = Reader(sources)
+    reader, selectors = Reader(sources), settings.selectors()
     rows: list[tuple[str, int, float, float, int, str]] = []
     unscored = 0
     for source, record in reader.rows():
         score = settings.scored(record)
         unscored += score is None
         ordered = settings.order_value(record)
-        label = settings.select.label(record)
+        label = selectors[source].label(record)
         rows.append((record.id, source, score or 0.0, ordered, len(record.answer), label))
     if not any(row[1] == 0 for row in rows):
         raise PipelineError(

@@ -18,7 +18,7 @@ from stages import flow, sweep, vectors
 from stages.embedding import Embed
 from stages.plan import load
 from tests.helpers import record, write_plan
-from tests.stages import tiny_embedder
+from tests.stages import tiny, tiny_embedder
 from tests.stages.conftest import Workshop
 
 pytestmark = pytest.mark.slow
@@ -245,6 +245,20 @@ def test_a_template(bench: Bench) -> None:
     given = [record("boat", id="a", prompt="moon"), record("rose", id="b", prompt="moon")]
     assert len(ids(bench.curate(given, embed={"template": "{{ prompt }} of {{ task }}"}))) == 1
     assert len(ids(bench.curate(given))) == 2
+
+
+def test_gradients(bench: Bench) -> None:
+    """A selector with a space of its own chooses by it, within groups and for a replay too."""
+    student = str(tiny.folder(bench.shop.folder / "student", layers=1))
+    old(bench.shop.folder)
+    gradient = {"kind": "gradient", "model": student, "max_tokens": 32, "dimensions": 64}
+    mixture = {"kind": "mixture", "by": "meta.source", "within": gradient}
+    version = bench.curate(rows(), select=mixture, replay=[{"source": "old.jsonl", "share": 0.25, "select": gradient}])
+    assert [t.kept for t in version.manifest.ledger[-2:]] == [6, 2]
+    assert not (version.path / "features.npy").exists() and not (version.path / "work").exists()
+    assert np.load(version.path / "embeddings.npy").shape == (88, tiny_embedder.WIDTH)
+    with pytest.raises(UsageError, match="different students"):
+        bench.curate(rows(), select=gradient, replay=[{"source": "old.jsonl", "select": gradient | {"dimensions": 32}}])
 
 
 @pytest.mark.parametrize(
