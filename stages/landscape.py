@@ -109,7 +109,7 @@ class Portrait:
             return "chosen"
         if place in self._compared.duplicates:
             return "duplicate"
-        return "left" if self._compared.usable[place] else "no_vector"
+        return "not_chosen" if self._compared.usable[place] else "no_vector"
 
     def _read(self, wanted: dict[int, int]) -> tuple[dict[int, str], dict[str, Any]]:
         """The texts of rows, and the shares of sources, tasks, models and languages among all and among the chosen."""

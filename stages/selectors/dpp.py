@@ -7,14 +7,16 @@ from pydantic import Field
 from pipeline.errors import PipelineError
 from stages.selectors.base import Candidates, Choice, Selector
 from stages.selectors.kernel import gaussian, width
-from stages.selectors.ranks import DIGITS, everyone, verdicts
+from stages.selectors.ranks import DIGITS, Leaders, everyone, leaders, verdicts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 MOST = 2**30  # numbers in memory: 4 GiB
-FLOOR = 1e-6  # of what is left of a record: less is noise
+POOL = 1024  # of the worthiest, among whom the next are found
+ROUND = 128  # of them at most before everyone is told
+FLOOR = 1e-5  # of what is left of a record: less is noise
 
 
 class Dpp(Selector):
@@ -31,6 +33,8 @@ class Dpp(Selector):
 
     def pick(self, candidates: Candidates, keep: int, seed: int) -> list[Choice]:
         """Raises PipelineError where it would take more than 4 GiB."""
+        import numpy as np
+
         n = len(candidates.ids)
         if keep >= n:
             return everyone(candidates)
@@ -40,12 +44,14 @@ class Dpp(Selector):
                 hint=f"keep {MOST // n:,} or fewer, or select by facility or score_first",
             )
         scores = _scaled(candidates.scores)
-        order, left = _greedy(candidates.vectors, (1 - self.lambda_, self.lambda_ * scores), keep, seed)
+        volume = _Volume(candidates.vectors, width(candidates.vectors, seed), keep)
+        volume.fill(1 - self.lambda_, self.lambda_ * scores)
+        left = np.maximum(volume.left, 0)
 
         def outweighed(i: int) -> tuple[str, str]:
             return "outweighed", f"{left[i]:.3f} of it is new beside the chosen, score {scores[i]:.2f} of 1"
 
-        return verdicts(order, n, outweighed)
+        return verdicts(volume.order, n, outweighed)
 
 
 def _scaled(scores: "NDArray[np.float64]") -> "NDArray[np.float64]":
@@ -53,28 +59,70 @@ def _scaled(scores: "NDArray[np.float64]") -> "NDArray[np.float64]":
     return (scores - low) / (high - low) if high > low else scores * 0
 
 
-def _greedy(
-    vectors: "NDArray[np.float32]", weights: "tuple[float, NDArray[np.float64]]", keep: int, seed: int
-) -> "tuple[list[int], NDArray[np.float64]]":
-    """The chosen in order; and for each record the part of it (0..1) that the chosen do not span.
+class _Volume:
+    """What the chosen span: the rows of the kernel's Cholesky factor, with a column for each of the N records."""
 
-    Row t of `rows` is the t-th row of the kernel's Cholesky factor, with a column for each of the N records.
-    """
+    def __init__(self, vectors: "NDArray[np.float32]", wide: float, keep: int) -> None:
+        import numpy as np
+
+        self._vectors, self._wide, self._keep = vectors, wide, keep
+        self._rows = np.empty((keep, len(vectors)), np.float32)
+        self._count = 0
+        self.order: list[int] = []
+        self.left = np.ones(len(vectors))
+        """the part of each record (0..1) that the chosen do not span; worth only shrinks with it"""
+
+    def fill(self, difference: float, bonus: "NDArray[np.float64]") -> None:
+        """Choose as many as there is room for, by the weight of difference and what their scores are worth."""
+        import numpy as np
+
+        while len(self.order) < self._keep:
+            pool = leaders(_worth(self.left, difference, bonus), POOL)
+            new = self._among(pool, difference, bonus[pool.indices])
+            self.order += new
+            bonus[new] = -np.inf  # nobody is chosen twice
+
+    def _among(self, pool: Leaders, difference: float, bonus: "NDArray[np.float64]") -> list[int]:
+        """The next ones, as many as can be known from a pool of the worthiest."""
+        import numpy as np
+
+        mine, left = np.asarray(self._vectors[pool.indices]), self.left[pool.indices]
+        before = self._rows[: self._count, pool.indices]
+        rows = np.empty((min(ROUND, self._keep - len(self.order)), len(mine)), np.float32)
+        taken: list[int] = []
+        spanning: list[int] = []
+        for _ in rows:
+            worth = _worth(left, difference, bonus)
+            j = int(worth.argmax())
+            if np.isneginf(worth[j]) or not pool.lead(float(worth[j]), int(pool.indices[j])):
+                break
+            taken.append(j)
+            bonus[j] = -np.inf
+            if left[j] > FLOOR:
+                done = len(spanning)
+                row = gaussian(mine @ mine[j], self._wide)
+                row -= before[:, j] @ before
+                row -= rows[:done, j] @ rows[:done]
+                rows[done] = row / np.sqrt(left[j])
+                left -= rows[done].astype(np.float64) ** 2
+                spanning.append(j)
+        self._add(pool.indices[spanning], rows[: len(spanning), spanning].T)
+        return pool.indices[taken].tolist()
+
+    def _add(self, new: "NDArray[np.int64]", factor: "NDArray[np.float32]") -> None:
+        """The rows of the new ones for everyone, all in one product; `factor` is their own part, lower triangular."""
+        from scipy.linalg import solve_triangular  # type: ignore[import-untyped]
+
+        block = gaussian(self._vectors[new] @ self._vectors.T, self._wide)
+        block -= self._rows[: self._count, new].T @ self._rows[: self._count]
+        rows = self._rows[self._count : self._count + len(new)]
+        rows[:] = solve_triangular(factor, block, lower=True, overwrite_b=True, check_finite=False)
+        self.left -= (rows**2).sum(axis=0, dtype="f8")
+        self._count += len(new)
+
+
+def _worth(left: "NDArray[np.float64]", difference: float, bonus: "NDArray[np.float64]") -> "NDArray[np.float64]":
     import numpy as np
 
-    difference, bonus = weights
-    wide = width(vectors, seed)
-    rows = np.empty((keep, len(vectors)), np.float32)
-    left = np.ones(len(vectors))
-    order: list[int] = []
-    for turn in range(keep):
-        worth = np.round(difference * np.log(np.maximum(left, FLOOR)) + bonus, DIGITS)
-        worth[order] = -np.inf
-        i = int(worth.argmax())
-        row = gaussian(vectors @ vectors[i], wide)
-        row -= rows[:turn, i] @ rows[:turn]
-        row /= np.sqrt(max(left[i], FLOOR))
-        rows[turn] = row
-        left -= row.astype(np.float64) ** 2
-        order.append(i)
-    return order, np.maximum(left, 0)
+    worth: NDArray[np.float64] = np.round(difference * np.log(np.maximum(left, FLOOR)) + bonus, DIGITS)
+    return worth

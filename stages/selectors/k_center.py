@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from stages.selectors.base import Candidates, Choice, Selector
-from stages.selectors.ranks import DIGITS, blocks, everyone, verdicts
+from stages.selectors.ranks import DIGITS, blocks, everyone, leaders, verdicts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,18 +80,14 @@ class _Reach:
         """The next ones, as many as can be known from a pool, and the cosine of each to those before."""
         import numpy as np
 
-        size = min(POOL, len(self.cosine))
-        edge = np.partition(self.cosine, size - 1)[size - 1]
-        level = np.flatnonzero(self.cosine == edge)
-        inner = np.flatnonzero(self.cosine < edge)
-        pool = np.sort(np.concatenate([inner, level[: size - len(inner)]]))
-        outside = level[size - len(inner)] if len(inner) + len(level) > size else len(self.cosine)
-        rows, cosine = np.asarray(self._vectors[pool]), self.cosine[pool]
+        pool = leaders(-self.cosine, POOL)
+        rows, cosine = np.asarray(self._vectors[pool.indices]), self.cosine[pool.indices]
         for _ in range(most):
             j = int(cosine.argmin())
-            if (cosine[j], pool[j]) > (edge, outside) or cosine[j] == NEVER:
+            i = int(pool.indices[j])
+            if cosine[j] == NEVER or not pool.lead(-float(cosine[j]), i):
                 return
-            yield int(pool[j]), float(cosine[j])
+            yield i, float(cosine[j])
             np.maximum(cosine, np.round(rows @ rows[j], DIGITS), out=cosine)
             cosine[j] = NEVER
 

@@ -1,7 +1,7 @@
 """From the order in which candidates were chosen to a verdict on each of them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.selectors.base import Candidates, Choice
 
@@ -48,6 +48,32 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
     """Slices of `rows` so short that a product with `columns` columns stays small."""
     step = max(64, BLOCK // columns)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+class Leaders(NamedTuple):
+    """Those with the largest values. A value of theirs that has shrunk may still be known to be the largest of all."""
+
+    indices: "NDArray[np.int64]"
+    """ascending"""
+    edge: tuple[float, int]
+    """nobody else has a larger value, nor the same at a smaller index"""
+
+    def lead(self, value: float, index: int) -> bool:
+        """Whether no other candidate can come before this value at this index."""
+        return (-value, index) < (-self.edge[0], self.edge[1])
+
+
+def leaders(values: "NDArray[Any]", size: int) -> Leaders:
+    """Up to `size` indices of the largest `values`, ties by index."""
+    import numpy as np
+
+    if size >= len(values):
+        return Leaders(np.arange(len(values)), (-np.inf, len(values)))
+    edge = np.partition(values, -size)[-size]
+    above, level = np.flatnonzero(values > edge), np.flatnonzero(values == edge)
+    room = size - len(above)
+    outside = int(level[room]) if room < len(level) else len(values)
+    return Leaders(np.sort(np.concatenate([above, level[:room]])), (float(edge), outside))
 
 
 def sample(total: int, size: int, seed: int) -> "NDArray[np.int64]":

@@ -3,6 +3,8 @@
 import itertools
 import json
 import random
+import re
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.cli import main
 from pipeline.errors import PipelineError, UsageError
 from pipeline.records import Check, Record
 from pipeline.store import Version
@@ -109,7 +112,7 @@ def test_what_lies_beside_the_shards(bench: Bench) -> None:
     lines = [json.loads(line) for line in (version.path / "embeddings.jsonl").open()]
     assert stored.shape == (48, tiny_embedder.WIDTH) and stored.dtype == np.float32
     assert [line["id"] for line in lines] == sorted(r.id for r in rows())
-    assert Counter(line["fate"] for line in lines) == {"chosen": 8, "duplicate": 8, "left": 32}
+    assert Counter(line["fate"] for line in lines) == {"chosen": 8, "duplicate": 8, "not_chosen": 32}
     assert len({(line["x"], line["y"]) for line in lines}) == 40
     assert (version.path / "map.svg").read_text().startswith("<?xml")
     figures = version.manifest.figures
@@ -339,6 +342,27 @@ def test_sweep(bench: Bench) -> None:
     assert all(a is not None and b is not None and a > b for a, b in itertools.pairwise(cover))
     assert len(bench.shop.run.versions("curate")) == versions
     assert not list(bench.shop.run.path.glob("sweep-*"))
+
+
+def test_the_command(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run prints its figures, topics and shares; a sweep prints a table, or JSON."""
+    monkeypatch.setenv("PIPELINE_RUNS", str(bench.shop.folder / "runs"))
+    bench.curate(rows())
+    given = ["curate", str(bench.shop.path), "--input", str(bench.file)]
+
+    def said(*options: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["pipeline", *given, *options])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+        return capsys.readouterr()
+
+    _, talk = said("--again")
+    for words in ("8 chosen, beside 20 random choices", "self-BLEU", "Topics", "Shares", "Farthest", "map.svg"):
+        assert words in talk
+    table, _ = said("--sweep", "4,16")
+    assert "gained per 100" in table and re.search(r"^ *16 ", table, re.MULTILINE)
+    data, _ = said("--sweep", "4,16", "--json")
+    assert [size["kept"] for size in json.loads(data)] == [4, 16]
 
 
 @pytest.mark.parametrize("text", ["", "a", "10,-3", "0"])
