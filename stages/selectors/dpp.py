@@ -55,8 +55,10 @@ class Dpp(Selector):
 
 
 def _scaled(scores: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    import numpy as np
+
     low, high = scores.min(), scores.max()
-    return (scores - low) / (high - low) if high > low else scores * 0
+    return (scores - low) / (high - low) if high > low else np.zeros(len(scores))
 
 
 class _Volume:
@@ -107,7 +109,8 @@ class _Volume:
                 left -= rows[done].astype(np.float64) ** 2
                 spanning.append(j)
         self._add(pool.indices[spanning], rows[: len(spanning), spanning].T)
-        return pool.indices[taken].tolist()
+        found: list[int] = pool.indices[taken].tolist()
+        return found
 
     def _add(self, new: "NDArray[np.int64]", factor: "NDArray[np.float32]") -> None:
         """The rows of the new ones for everyone, all in one product; `factor` is their own part, lower triangular."""

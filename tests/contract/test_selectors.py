@@ -65,6 +65,7 @@ def test_identical_candidates_work(component: type[Component], tmp_path: Path, v
 
 
 @each
+@pytest.mark.filterwarnings("error")
 def test_ties_go_to_the_smaller_id(component: type[Component], tmp_path: Path) -> None:
     """Of records that are all the same the first are chosen; but by `random`, which draws."""
     choices = pick(component, tmp_path, candidates(100, vectors="same", scores="same", width=200), 30)

@@ -85,6 +85,25 @@ def test_what_stands_beside_a_text_changes_nothing(folder: Path, backend: str) -
 
 
 @pytest.mark.slow
+def test_texts_of_like_length_are_read_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By tokens: long words make as many characters of a fifth of the tokens."""
+    encoder = Embedder(model=str(folder), batch_size=4).open()
+    few, many = " ".join(["assistant"] * 4), " ".join(["a"] * 20)
+    assert len(few) == len(many)
+    read: list[list[str]] = []
+    encode = encoder._model.encode
+
+    def noted(batch: list[str], **more: Any) -> Any:
+        read.append(batch)
+        return encode(batch, **more)
+
+    monkeypatch.setattr(encoder._model, "encode", noted)
+    found = encoder.encode([few, many] * 8)
+    assert read == [[many] * 4, [many] * 4, [few] * 4, [few] * 4]
+    assert np.abs(found[0] - found[2]).max() < 1e-6 and np.abs(found[0] - found[1]).max() > 1e-3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", OPENVINO)
 def test_openvino_gives_torchs_vectors(folder: Path, backend: str) -> None:
     """To float noise in float32; in 8 bits other ones, near to them."""

@@ -177,9 +177,12 @@ def test_score_first_skips_neighbours(seed: int, keep: int, limit: float) -> Non
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 0.8])
-@pytest.mark.parametrize("seed", range(4))
-def test_dpp_is_the_greedy_determinant(seed: int, weight: float) -> None:
+@pytest.mark.parametrize("pool", [2, 7, 99])
+@pytest.mark.parametrize("seed", range(3))
+def test_dpp_is_the_greedy_determinant(monkeypatch: pytest.MonkeyPatch, seed: int, pool: int, weight: float) -> None:
     """Each next one makes (1 - lambda) log det + lambda scores largest, by determinants of the kernel itself."""
+    monkeypatch.setattr(dpp, "POOL", pool)
+    monkeypatch.setattr(dpp, "ROUND", 3)
     vectors = unit(np.random.default_rng(seed).normal(size=(30, 5)))
     scores = np.random.default_rng(seed).uniform(1, 5, size=30)
     scaled = (scores - scores.min()) / (scores.max() - scores.min())
