@@ -102,7 +102,9 @@ def quality(vectors: "NDArray[np.float32]", torchs: "NDArray[np.float32]") -> di
 
 
 def padding(texts: list[str], batch_size: int) -> dict[str, dict[str, float]]:
-    """Tokens read for each token of the texts, by how many texts a call gets to sort by characters or by tokens."""
+    """Tokens read for each token of the texts, by how many texts a call gets to sort: by characters, as
+    sentence-transformers does, or by tokens, as the `Embedder` does on a GPU.
+    """
     from transformers import AutoTokenizer
 
     from pipeline.models import find

@@ -171,7 +171,7 @@ def _message(error: ErrorDetails, owner: Any, name: str) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            fields = list(owner.model_fields) if owner is not None else []
+            fields = [f.alias or n for n, f in owner.model_fields.items()] if owner is not None else []
             return f"unknown setting{nearest(name, fields)}"
         case "missing":
             return "is required"

@@ -3,7 +3,7 @@
 sentence-transformers has backends of its own for ONNX and OpenVINO, by way of optimum, which does not run beside
 transformers 5. Only the transformer is converted; tokenizer and pooling stay. 8 bits here means weights with a scale a
 row, and activations with one for each `GROUP` numbers of a token, found as they come: no texts are needed to calibrate
-it, and a text's vector does not depend on the texts beside it. ONNX Runtime has one scale for a whole batch.
+it, and a text's vector does not hang on the texts beside it, as it does with ONNX Runtime's one scale for a batch.
 """
 
 import importlib

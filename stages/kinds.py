@@ -44,7 +44,7 @@ def _setting(component: type[Component], name: str) -> dict[str, Any]:
     field = component.model_fields[name]
     default = "required" if field.is_required() else field.get_default(call_default_factory=True)
     return {
-        "name": name,
+        "name": field.alias or name,
         "type": type_name(field.annotation),
         "default": str(default) if isinstance(default, Component) else default,
         "help": field.description or "",

@@ -251,3 +251,9 @@ def test_whole_numbers_are_keys(tmp_path: Path) -> None:
     plan = load(tmp_path / "plan.yaml", ("filter.rules.0.max_top.2=0.4",))
     assert plan.filter is not None and plan.filter.rules[0].model_dump()["max_top"] == {2: 0.4, 3: 0.2}
     assert "filter.rules.0.max_top.3" in refused(tmp_path, HEAD + rule % "7")
+
+
+def test_a_setting_goes_by_the_name_that_plans_use(tmp_path: Path) -> None:
+    """`lambda` is no name in Python; messages say it all the same."""
+    message = refused(tmp_path, HEAD + "curate: {keep: 1, select: {kind: dpp, lamda: 0.5}}\n")
+    assert "did you mean lambda?" in message
