@@ -25,7 +25,7 @@ class Embedder(LocalModel):
     backend: Annotated[
         Literal["torch", "openvino", "openvino_int8"],
         Field(
-            description="on a CPU openvino is 1.15 times as fast as torch, with the same vectors; openvino_int8 is 2.3 "
+            description="on a CPU openvino is 1.2 times as fast as torch, with the same vectors; openvino_int8 is 2.2 "
             "times as fast, with vectors at a cosine of 0.999 to those, which keep 97 % of the ten nearest neighbours"
         ),
     ] = "torch"
