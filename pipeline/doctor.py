@@ -71,6 +71,8 @@ def _packages() -> list[Finding]:
         "trl": ("train", "trl"),
         "sentence-transformers": ("curate", "sentence_transformers"),
         "scikit-learn": ("curate", "sklearn"),
+        "matplotlib": ("the map of curate", "matplotlib"),
+        "kiwipiepy": ("Korean topics of curate", "kiwipiepy"),
     }
     return [_package(name, use, module) for name, (use, module) in wanted.items()]
 
