@@ -1,7 +1,7 @@
 """The whole curate stage over 50,000 real texts: what embedding takes, and what choosing and its figures add.
 
 Run as `python -m benchmarks.curate DATA [--rows N] [--keep N] [--backend NAME]`; DATA is the folder of real data.
-Writes benchmarks/curate.json. The second run, with every vector remembered, is what another `keep` or selector takes;
+Adds to benchmarks/curate.json. The second run, with every vector remembered, is what another `keep` or selector takes;
 semhash (`--semhash PYTHON`, an interpreter that has it) finds near-duplicates in the same vectors.
 """
 
@@ -173,9 +173,11 @@ def main() -> None:
             "second_run": runs[1],
             "dedup": dedup(folder, chosen.semhash),
         }
-    text = json.dumps(result, indent=2)
-    print(text)
-    (ROOT / "benchmarks/curate.json").write_text(text + "\n")
+    print(json.dumps(result, indent=2))
+    file = ROOT / "benchmarks/curate.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    before[f"{len(found)} rows, {chosen.backend}"] = result
+    file.write_text(json.dumps(before, indent=2) + "\n")
 
 
 if __name__ == "__main__":
