@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
+from pipeline.engines.openai import OpenAI
+from pipeline.engines.vllm import Vllm
 from pipeline.errors import UsageError
 from pipeline.models import models_home
 from pipeline.records import Message
 from stages import flow, preflight, train_check
 from stages.objectives.sft import Sft
 from stages.preflight import Preflight
+from stages.preflight_rows import teacher_tokens
 from stages.student import blank
-from tests.helpers import record, write_plan
+from tests.helpers import record, stub_model, write_plan
 from tests.stages import tiny
 from tests.stages.conftest import Workshop
 
@@ -223,6 +226,26 @@ def test_the_demo_template_passes_and_trls_is_proposed_where_it_helps(desk: Desk
     )
     both = {"assistant_only_loss": True, "completion_only_loss": False}
     desk.look(rows(talk), max_length=256, config=both).refuse()
+
+
+@pytest.mark.skipif(not (DEMO / "config.json").is_file(), reason="`make models` has not been run")
+def test_an_answer_that_melts_into_the_prompt_is_worth_a_note(desk: Desk) -> None:
+    """A leading line break makes one token with the prompt's last: no fault of the template."""
+    desk.student = blank(str(DEMO))
+    found = desk.look(rows(turns("A fox?", "\n\nRed.")), max_length=256)
+    found.refuse()
+    assert [(f.fault.reason, f.fault.refused) for f in found.found] == [("prompt_merged", False)]
+
+
+def test_the_teachers_tokens_are_known_where_its_tokenizer_is(desk: Desk, tmp_path: Path) -> None:
+    """A teacher on a server, or one whose files are no model, leaves a note behind."""
+    assert teacher_tokens(Vllm(model=str(tmp_path / "model"))) == frozenset({"<s>", "</s>", "<pad>", "<unk>"})
+    assert teacher_tokens(Vllm(model=str(stub_model(tmp_path / "stub")))) is None
+    assert teacher_tokens(OpenAI(model="big", base_url="http://localhost/v1")) is None
+    objective = Sft(max_length=64)
+    found = preflight.examine(objective, desk.student, rows(TALK), tmp_path / "out", teacher=None, max_cut=0.05)
+    assert found.found == [preflight.UNKNOWN]
+    found.refuse()
 
 
 @pytest.fixture
