@@ -74,6 +74,7 @@ class Reader:
                 f"the chat template is not prefix-preserving: {lost!r} ends the prompt, and is gone before the answer"
             )
             yield Fault("prompt_rewritten", what, self._way_out(row))
+        yield from self._answer(row, fed)
         yield from self._turns(row, fed, shared)
         yield from self._end(row, fed)
 
@@ -91,6 +92,16 @@ class Reader:
             if pattern is not None and (found := pattern.search(text)):
                 hint = f"drop such rows: filter.rules: [{{kind: words, banned: ['{found[0]}']}}]"
                 yield Fault(reason, f"its text holds {found[0]}: {why}", hint)
+
+    def _answer(self, row: dict[str, Any], fed: Fed) -> Iterator[Fault]:
+        """An answer of which the template leaves something out."""
+        said = _squeezed(self.tokenizer.decode(fed.ids))
+        answers = _contents({column: turns for column, turns in row.items() if column != "prompt"})
+        whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in answers)
+        if not any(_squeezed(self.tokenizer.decode(ids)) in said for ids in whole):
+            trained = next(self.tokenizer.decode(ids) for ids, on in _stretches(fed) if on)
+            what = f"the chat template changes the answer: it begins with {trained[:60]!r}"
+            yield Fault("answer_rewritten", what, OWN)
 
     def _turns(self, row: dict[str, Any], fed: Fed, prompt: int) -> Iterator[Fault]:
         """An earlier answer that is not written as it was when it came last."""
@@ -185,6 +196,11 @@ def _contents(row: dict[str, Any]) -> Iterator[str]:
     for value in row.values():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             yield from (turn["content"] for turn in value)
+
+
+def _squeezed(text: str) -> str:
+    """Without white space, which templates trim and tokenizers tidy."""
+    return "".join(text.split())
 
 
 def _shared(ids: list[int], others: list[int]) -> int:

@@ -158,6 +158,13 @@ def test_a_template_that_strips_earlier_turns_is_refused_where_they_are_trained(
     assert (fault.reason, fault.refused, count, id_) == ("turn_shortened", False, 1, "r1")
 
 
+def test_a_template_that_strips_the_answer_itself_is_refused(desk: Desk) -> None:
+    """Thinking that a template drops from the last answer too would be lost without a word."""
+    desk.tokenizer.chat_template = FORGETS.replace("loop.last", "false")
+    message = desk.refusal(rows(TALK, THOUGHTS))
+    assert message.startswith("record r1: the chat template changes the answer: it begins with 'the boat . </s>'")
+
+
 def test_a_prompt_that_changes_once_it_is_answered_is_refused(desk: Desk) -> None:
     """What the template adds to ask for an answer must still be there before the answer."""
     desk.tokenizer.chat_template = tiny.TEMPLATE.replace("<s>assistant ", "<s>assistant moon ")
