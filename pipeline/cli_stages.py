@@ -130,6 +130,39 @@ def curate(
     console.print_out(tables_curate.sizes(found))
 
 
+@work.command()
+def train(
+    plan: PlanPath,
+    overrides: Set = [],  # noqa: B006
+    input: Input = "",
+    limit: Limit = None,
+    again: Again = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Show rows as they would be fed, and what is wrong with them; train nothing."),
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train the student on what was kept."""
+    from stages import flow
+
+    console.set_quiet(quiet)
+    options = flow.Options(input=input, limit=limit, again=again)
+    if not check:
+        _work(plan, lambda p: ["train"], overrides, options, json=json)
+        return
+    from stages import tables_train, train_check
+
+    loaded, run_ = open_plan(plan, overrides)
+    found = train_check.check(loaded, run_, options)
+    if json:
+        put(found.plain())
+    else:
+        console.print_out(tables_train.report(found.preflight, found.seconds))
+    found.preflight.refuse()
+
+
 def _stage_command(name: str, help_text: str) -> None:
     def command(
         plan: PlanPath,
@@ -149,5 +182,4 @@ def _stage_command(name: str, help_text: str) -> None:
     work.command(name, help=help_text)(command)
 
 
-_stage_command("train", "Train the student on what was kept.")
 _stage_command("evaluate", "Teacher, untrained and trained student on held-out prompts.")

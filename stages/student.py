@@ -1,6 +1,8 @@
 """The student: a model by name, or one made from the teacher by keeping some of its layers."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -60,19 +62,54 @@ def load(model: str, revision: str = "", layers: list[int] | None = None) -> tup
     On a CPU in float32. Raises ModelError where it cannot be loaded, UsageError for a layer it has not.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    found = find(model, revision)
     dtype = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
-    more = {} if found.local or not revision else {"revision": revision}
+    where, more = _place(model, revision)
+    with _loading(model):
+        whole = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, **more)
+    return (whole if layers is None else keep_layers(whole, layers)), _tokenizer(model, revision)
+
+
+def blank(model: str, revision: str = "") -> tuple[Any, Any]:
+    """The same class and configuration without any weights, and the tokenizer: what a trainer prepares rows with.
+
+    Takes no memory and reads no weights. Raises ModelError where it cannot be made.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    where, more = _place(model, revision)
+    with _loading(model), torch.device("meta"):
+        made = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(where, **more))
+    with contextlib.suppress(OSError):  # it is optional, and from_config does not read it
+        made.generation_config = GenerationConfig.from_pretrained(where, **more)
+    made.hf_device_map = {"": "meta"}  # a trainer leaves a model where this says it is
+    return made, _tokenizer(model, revision)
+
+
+def _place(model: str, revision: str) -> tuple[str, dict[str, str]]:
+    found = find(model, revision)
+    return found.where, {} if found.local or not revision else {"revision": revision}
+
+
+@contextlib.contextmanager
+def _loading(model: str) -> Iterator[None]:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(found.where, **more)
-        whole = AutoModelForCausalLM.from_pretrained(found.where, dtype=dtype, use_safetensors=True, **more)
+        yield
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         raise ModelError(f"cannot load {model}: {' '.join(str(error).split())[:400]}") from error
+
+
+def _tokenizer(model: str, revision: str) -> Any:
+    from transformers import AutoTokenizer
+
+    where, more = _place(model, revision)
+    with _loading(model):
+        tokenizer = AutoTokenizer.from_pretrained(where, **more)
     if tokenizer.chat_template is None:
         raise ModelError(f"{model} has no chat template; a teacher and a student need one")
-    return (whole if layers is None else keep_layers(whole, layers)), tokenizer
+    return tokenizer
 
 
 def keep_layers(teacher: Any, layers: list[int]) -> Any:

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on the teacher's words (response distillation; Kim & Rush 2016, arXiv 1606.07947)."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -44,14 +44,19 @@ class Sft(Objective):
             raise UsageError(f"record {record.id} does not end with an answer: sft needs prompt and answer")
         return {"prompt": turns[:-1], "completion": turns[-1:]}
 
-    def trainer(self, model: Any, tokenizer: Any, rows: Any, folder: Path, seed: int) -> Any:
-        """An SFTTrainer; on a CPU in float32, on a GPU in bfloat16 where it can."""
+    def draft(self, *, whole: bool) -> Self:
+        """The same without adapters; if `whole`, with every row as long as it is and by itself."""
+        alone = {"max_length": None, "packing": False, "padding_free": False, "shuffle_dataset": False}
+        return self.model_copy(update={"lora": None, "config": self.config | (alone if whole else {})})
+
+    def arguments(self, rows: int, folder: Path, seed: int) -> Any:
+        """An SFTConfig; on a CPU in float32, on a GPU in bfloat16 where it can."""
         import torch
         from trl import SFTConfig
 
         cuda = torch.cuda.is_available()
         settings = self.model_dump(exclude={"kind", "lora", "config", "warmup_ratio"})
-        steps = _steps(len(rows), self)
+        steps = _steps(rows, self)
         arguments = {
             "output_dir": str(folder),
             "seed": seed,
@@ -67,9 +72,13 @@ class Sft(Objective):
             "dataloader_pin_memory": cuda,
         }
         try:
-            config = SFTConfig(**(arguments | settings | self.config))
-        except TypeError as error:
+            return SFTConfig(**(arguments | settings | self.config))
+        except (TypeError, ValueError) as error:
             raise UsageError(f"train.objective.config: {error}") from error
+
+    def trainer(self, model: Any, tokenizer: Any, rows: Any, folder: Path, seed: int) -> Any:
+        """An SFTTrainer, with adapters where `lora` is given."""
+        config = self.arguments(len(rows), folder, seed)
         peft = None
         if self.lora is not None:
             from peft import LoraConfig

@@ -108,7 +108,9 @@ def test_an_output_setting_renames_its_stage_and_all_below(plan: Path, override:
     assert changed(plan, override) == list(STAGES[STAGES.index(first) :])
 
 
-@pytest.mark.parametrize("override", ["curate.embed.batch_size=8", "about=another line", "name=other"])
+@pytest.mark.parametrize(
+    "override", ["curate.embed.batch_size=8", "train.max_cut=0.5", "about=another line", "name=other"]
+)
 def test_a_knob_renames_nothing(plan: Path, override: str) -> None:
     """What changes speed, or speaks to people only, keeps every version."""
     assert changed(plan, override) == []

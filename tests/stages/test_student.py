@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import ModelError, UsageError
-from stages.student import LAYER, Student, keep_layers, load
+from stages.student import LAYER, Student, blank, keep_layers, load
 from tests.helpers import stub_model
 from tests.stages import tiny
 
@@ -130,3 +130,15 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         find("demo:nothing")
     assert "make models" in caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_blank_student_has_everything_but_weights(tmp_path: Path) -> None:
+    """Class, configuration, the tokens it stops at, and the tokenizer: nothing takes memory, nothing is read."""
+    folder = tiny.folder(tmp_path / "model")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [2, 3]}')
+    (folder / "model.safetensors").unlink()
+    model, tokenizer = blank(str(folder))
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+    assert model.config.num_hidden_layers == 4 and model.generation_config.eos_token_id == [2, 3]
+    assert tokenizer("the fox")["input_ids"] == tiny.tokenizer()("the fox")["input_ids"]
