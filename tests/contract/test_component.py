@@ -140,8 +140,9 @@ def test_kinds_describes_every_component() -> None:
     for family, component in COMPONENTS:
         row = described[family, kind_of(component)]
         assert row["help"] == component.help()
-        assert [s["name"] for s in row["settings"]] == [n for n in component.model_fields if n != "kind"]
-        assert all(s["speed_only"] == is_knob(component.model_fields[s["name"]]) for s in row["settings"])
+        fields = {f.alias or n: f for n, f in component.model_fields.items() if n != "kind"}  # by the plan's names
+        assert [s["name"] for s in row["settings"]] == list(fields)
+        assert all(s["speed_only"] == is_knob(fields[s["name"]]) for s in row["settings"])
 
 
 def test_the_nearest_name_is_offered() -> None:
