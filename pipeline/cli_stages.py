@@ -163,23 +163,18 @@ def train(
     found.preflight.refuse()
 
 
-def _stage_command(name: str, help_text: str) -> None:
-    def command(
-        plan: PlanPath,
-        overrides: Set = [],  # noqa: B006
-        input: Input = "",
-        limit: Limit = None,
-        again: Again = False,
-        json: Json = False,
-        quiet: Quiet = False,
-    ) -> None:
-        from stages import flow
+@work.command()
+def evaluate(
+    plan: PlanPath,
+    overrides: Set = [],  # noqa: B006
+    input: Input = "",
+    limit: Limit = None,
+    again: Again = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teacher, untrained and trained student on held-out prompts."""
+    from stages import flow
 
-        console.set_quiet(quiet)
-        options = flow.Options(input=input, limit=limit, again=again)
-        _work(plan, lambda p: [name], overrides, options, json=json)
-
-    work.command(name, help=help_text)(command)
-
-
-_stage_command("evaluate", "Teacher, untrained and trained student on held-out prompts.")
+    console.set_quiet(quiet)
+    _work(plan, lambda p: ["evaluate"], overrides, flow.Options(input=input, limit=limit, again=again), json=json)
