@@ -60,7 +60,8 @@ class Reader:
 
 
 def read(settings: "Curate", sources: Sequence[Rows]) -> Pool:
-    """Go through the rows once. Raises PipelineError where there are none, or two of one source have the same id."""
+    """Go through the rows once. Raises PipelineError where there are none, where two of one source have
+    the same id, or where a selector misses a group."""
     import numpy as np
 
     reader, selectors = Reader(sources), settings.selectors()
@@ -77,6 +78,8 @@ def read(settings: "Curate", sources: Sequence[Rows]) -> Pool:
             "there is nothing to curate: no record was kept before this stage",
             hint="`pipeline show PLAN filter --dropped` shows why",
         )
+    for source, selector in enumerate(selectors):
+        selector.require({row[5] for row in rows if row[1] == source})
     rows.sort()
     ids = [row[0] for row in rows]
     place = {name: n for n, name in enumerate(ids)}

@@ -1,6 +1,7 @@
 """What a selector is: it takes few of many, and says of every candidate why or why not."""
 
 from abc import abstractmethod
+from collections.abc import Set
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.component import Component
@@ -47,6 +48,9 @@ class Selector(Component):
     def label(self, record: Record) -> str:
         """The group a record counts for, where the selector has groups."""
         return ""
+
+    def require(self, labels: Set[str]) -> None:
+        """Refuse settings that do not go with the groups there are, before anything is embedded."""
 
     def space(self) -> Space | None:
         """What it compares records by, where that is not what the stage embeds."""

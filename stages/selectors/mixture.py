@@ -1,7 +1,7 @@
 """Quotas by a field, so that a mixture of tasks, sources or languages is what the plan says it is."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -71,11 +71,12 @@ class Mixture(Selector):
         return self.within.space()
 
     def pick(self, candidates: Candidates, keep: int, seed: int) -> list[Choice]:
-        """Groups in turns, as often as their quotas have it. Raises PipelineError for a share of no group."""
+        """Groups in turns, as often as their quotas have it; a group that is gone leaves its quota to the others."""
         inside: dict[str, list[int]] = {}
         for i, label in enumerate(candidates.labels):
             inside.setdefault(label, []).append(i)
-        quotas = self._quotas({name: len(group) for name, group in inside.items()}, min(keep, len(candidates.ids)))
+        sizes = {name: len(group) for name, group in inside.items()}
+        quotas = divide(min(keep, len(candidates.ids)), sizes, self._weights(sizes))
         found = [Choice(0, "no_quota", f"group {label}") for label in candidates.labels]
         turns: list[tuple[float, str, int]] = []
         for name, quota in quotas.items():
@@ -96,15 +97,15 @@ class Mixture(Selector):
         group = Candidates([ids[i] for i in inside], mine, scores[inside], [labels[i] for i in inside], theirs)
         return self.within.pick(group, quota, seed)
 
-    def _quotas(self, sizes: Mapping[str, int], keep: int) -> dict[str, int]:
-        if strange := sorted(set(self.shares) - set(sizes)):
-            there = sorted(sizes)
+    def require(self, labels: Set[str]) -> None:
+        """Raises PipelineError for a share of no group."""
+        if strange := sorted(set(self.shares) - labels):
+            there = sorted(labels)
             more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
             raise PipelineError(
                 f"`select: mixture` has a share for {', '.join(strange)}, but no record's `{self.by}` is that",
                 hint=f"groups there are: {', '.join(there[:SHOWN])}{more}",
             )
-        return divide(keep, sizes, self._weights(sizes))
 
     def _weights(self, sizes: Mapping[str, int]) -> dict[str, Fraction]:
         """Parts of the whole for every group."""

@@ -250,6 +250,13 @@ def test_a_template(bench: Bench) -> None:
     assert len(ids(bench.curate(given))) == 2
 
 
+def test_a_share_of_no_group_is_told_before_embedding(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is loaded for a plan that cannot work."""
+    monkeypatch.setattr(Embed, "open", lambda self: pytest.fail("a model was loaded"))
+    with pytest.raises(PipelineError, match=r"a share for lake[\s\S]*garden, kitchen, sea, stars"):
+        bench.curate(rows(), select={"kind": "mixture", "by": "meta.source", "shares": {"lake": 1}})
+
+
 def test_gradients(bench: Bench) -> None:
     """A selector with a space of its own chooses by it, within groups and for a replay too."""
     student = str(tiny.folder(bench.shop.folder / "student", layers=1))

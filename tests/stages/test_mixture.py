@@ -124,12 +124,17 @@ def test_a_group_without_a_quota_says_so() -> None:
 def test_a_share_of_no_group_is_an_error() -> None:
     """It names the groups there are, not all where they are many."""
     with pytest.raises(PipelineError) as error:
-        mixture(shares={"a": 1, "x": 2}).pick(groups(a=3, b=2), 2, 0)
+        mixture(shares={"a": 1, "x": 2}).require({"a", "b"})
     assert "a share for x, but no record's `task` is that" in str(error.value)
     assert str(error.value).endswith("hint: groups there are: a, b")
-    many = groups(**{f"g{n:02d}": 1 for n in range(30)})
     with pytest.raises(PipelineError, match=r"g18, g19 and 10 more$"):
-        mixture(shares={"x": 2}).pick(many, 2, 0)
+        mixture(shares={"x": 2}).require({f"g{n:02d}" for n in range(30)})
+
+
+def test_a_group_that_is_gone_leaves_its_quota() -> None:
+    """All of a group may have been near-duplicates of others."""
+    choices = mixture(shares={"a": 1, "x": 2}).pick(groups(a=3, b=2), 2, 0)
+    assert [choice.rank > 0 for choice in choices].count(True) == 2
 
 
 @pytest.mark.parametrize(
