@@ -62,7 +62,7 @@ class Leak(SetFilter):
 
     def weights(self) -> list[tuple[str, str]]:
         """The embedding model, where there is one."""
-        return [(self.rephrased.model, self.rephrased.revision)] if self.rephrased else []
+        return self.rephrased.weights() if self.rephrased else []
 
     def notes(self, teacher: Engine | None) -> list[str]:
         """What this setting of the rule cannot see."""

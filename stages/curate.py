@@ -23,7 +23,7 @@ from stages.selectors.cluster import Cluster
 from stages.spaces import Space
 from stages.spool import Lines
 
-VECTORS = "embeddings.npy"
+VECTORS, FEATURES = "embeddings.npy", "features.npy"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -57,14 +57,14 @@ class Curate(Stage):
             raise ValueError("the shares of `replay` leave nothing for new records")
         if self.order_by and self.order not in ("ascending", "descending"):
             raise ValueError("`order_by` means something with `order: ascending` or `descending` only")
-        spaces = self._spaces()
-        if any(space.meaning() != spaces[0].meaning() for space in spaces):
+        own = self._own_spaces()
+        if any(space.meaning() != own[0].meaning() for space in own):
             raise ValueError("`select` and `replay` compare by gradients of different students: give all the same")
         return self
 
     def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
         """The embedding model, and the selector's."""
-        return self.embed.weights() + [w for space in self._spaces()[:1] for w in space.weights()]
+        return [w for space in self.spaces() for w in space.weights()]
 
     def scored(self, record: Record) -> float | None:
         """What ranks a record: the product of its scores; None where one was not measured."""
@@ -96,10 +96,11 @@ class Curate(Stage):
     def compared(self, job: Job, inputs: Inputs, folder: Path, work: Path) -> Compared:
         """The rows with their vectors; in `folder` the vectors stay, in `work` the selector's own do not."""
         found = pool.read(self, self._sources(inputs))
-        vectors = pool.vectors(found, self.embed, job, folder / VECTORS)
-        own = self._spaces()
-        features = pool.vectors(found, own[0], job, work / "features.npy") if own else vectors
-        return choice.compare(found, vectors, features, self.dedup)
+        vectors, *features = [
+            pool.vectors(found, nth, space, job, target)
+            for nth, (space, target) in enumerate(zip(self.spaces(), (folder / VECTORS, work / FEATURES), strict=False))
+        ]
+        return choice.compare(found, vectors, features[0] if features else vectors, self.dedup)
 
     def selectors(self) -> list[Selector]:
         """The selector of the rows of the stage above, then those of the replays."""
@@ -112,8 +113,11 @@ class Curate(Stage):
         parts = [round(r.share * total) for r in self.replay]
         return total, [total - sum(parts), *parts]
 
-    def _spaces(self) -> list[Space]:
-        """What selectors compare by, where that is not what is embedded: the same for all."""
+    def spaces(self) -> list[Space]:
+        """What records are compared by: what is embedded, then what the selectors use instead, if they do."""
+        return [self.embed, *self._own_spaces()[:1]]
+
+    def _own_spaces(self) -> list[Space]:
         return [space for s in self.selectors() if (space := s.space()) is not None]
 
     def _sources(self, inputs: Inputs) -> list[Rows]:

@@ -7,6 +7,8 @@ through samples of bounded size; everything else is exact. A figure that a set d
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from stages.selectors import ranks
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -142,12 +144,8 @@ def random_sets(n: int, size: int, seed: int) -> list["Rows"]:
 
 
 def sample(n: int, size: int, seed: int) -> "Rows":
-    """At most `size` of n rows under the seed, in ascending order."""
-    import numpy as np
-
-    if n <= size:
-        return np.arange(n)
-    return np.sort(np.random.default_rng([seed, 2]).choice(n, size, replace=False))
+    """At most `size` of n rows under the seed, in ascending order; others than a selector's under the same one."""
+    return ranks.sample(n, size, [seed, 2])
 
 
 def spread(values: Sequence[float | None]) -> Range | None:

@@ -5,6 +5,7 @@ Rows stay on disk and are read again when they are needed; memory holds their id
 
 import time
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +38,8 @@ class Pool(NamedTuple):
     chars: "NDArray[np.int64]"
     """(N,), length of the answer"""
     labels: list[str]
+    keys: list[list[bytes]]
+    """for each of the stage's spaces, N names of vectors"""
     place: dict[str, int]
     """from an id to its place"""
     unscored: int
@@ -65,14 +68,17 @@ def read(settings: "Curate", sources: Sequence[Rows]) -> Pool:
     import numpy as np
 
     reader, selectors = Reader(sources), settings.selectors()
-    rows: list[tuple[str, int, float, float, int, str]] = []
+    spaces = settings.spaces()
+    names = [Keys(space) for space in spaces]
+    rows: list[tuple[str, int, float, float, int, str, list[bytes]]] = []
     unscored = 0
     for source, record in reader.rows():
         score = settings.scored(record)
         unscored += score is None
         ordered = settings.order_value(record)
         label = selectors[source].label(record)
-        rows.append((record.id, source, score or 0.0, ordered, len(record.answer), label))
+        keys = [name.of(space.of(record)) for name, space in zip(names, spaces, strict=True)]
+        rows.append((record.id, source, score or 0.0, ordered, len(record.answer), label, keys))
     if not any(row[1] == 0 for row in rows):
         raise PipelineError(
             "there is nothing to curate: no record was kept before this stage",
@@ -80,7 +86,7 @@ def read(settings: "Curate", sources: Sequence[Rows]) -> Pool:
         )
     for source, selector in enumerate(selectors):
         selector.require({row[5] for row in rows if row[1] == source})
-    rows.sort()
+    rows.sort(key=itemgetter(0))
     ids = [row[0] for row in rows]
     place = {name: n for n, name in enumerate(ids)}
     if len(place) != len(ids):
@@ -88,21 +94,22 @@ def read(settings: "Curate", sources: Sequence[Rows]) -> Pool:
     columns = list(zip(*rows, strict=True))
     return Pool(
         ids, np.array(columns[1], np.int16), np.array(columns[2], float), np.array(columns[3], float),
-        np.array(columns[4], np.int64), list(columns[5]), place, unscored, reader,
+        np.array(columns[4], np.int64), list(columns[5]), [list(k) for k in zip(*columns[6], strict=True)],
+        place, unscored, reader,
     )  # fmt: skip
 
 
-def vectors(pool: Pool, space: Space, job: Job, target: Path) -> "NDArray[np.float32]":
-    """A vector for every row (N, D), in `target`, an `.npy` file; what the run remembers is not computed again."""
+def vectors(pool: Pool, nth: int, space: Space, job: Job, target: Path) -> "NDArray[np.float32]":
+    """A vector for every row (N, D) in the stage's nth space, in `target`, an `.npy` file.
+
+    What the run remembers is not computed again; where it remembers all, the rows are not read.
+    """
     started = time.monotonic()
-    keys, naming = [b""] * len(pool.ids), Keys(space)
-    for _, record in pool.read.rows():
-        keys[pool.place[record.id]] = naming.of(space.of(record))
     stored = VectorCache(job.run.path / CACHE)
-    gathering = Gathering(space, stored, target, len(keys))
+    gathering = Gathering(space, stored, target, len(pool.ids))
     try:
         texts = ((pool.place[record.id], space.of(record)) for _, record in pool.read.rows())
-        return gathering.fill(keys, texts)
+        return gathering.fill(pool.keys[nth], texts)
     finally:
         stored.close()
         job.usage["embedded"] += gathering.encoded

@@ -5,12 +5,11 @@ transformers' own continuous batching is not used: it keeps one random state for
 nor log-probabilities, and decoded a third as fast on a CPU.
 """
 
-import gc
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import console
+from pipeline import console, torch_model
 from pipeline.engines.base import Answered, Completion, Request, Source
 from pipeline.engines.chat import token_ids
 from pipeline.engines.exhausted import out_of_memory
@@ -57,11 +56,8 @@ class TransformersSession:
         """Drop the model and give its memory back."""
         if self._model is None:
             return
-        import torch
-
         self._model = self._grammars = None
-        gc.collect()
-        torch.cuda.empty_cache()
+        torch_model.free()
 
     def _pull(self, source: Source, waiting: list[Row]) -> list[Answered]:
         """The next window of requests, shortest first; those that cannot be asked come back, failed."""

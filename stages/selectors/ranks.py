@@ -76,7 +76,7 @@ def leaders(values: "NDArray[Any]", size: int) -> Leaders:
     return Leaders(np.sort(np.concatenate([above, level[:room]])), (float(edge), outside))
 
 
-def sample(total: int, size: int, seed: int) -> "NDArray[np.int64]":
+def sample(total: int, size: int, seed: int | Sequence[int]) -> "NDArray[np.int64]":
     """Ascending indices of `size` out of `total`, drawn uniformly; of all where there are no more."""
     import numpy as np
 
