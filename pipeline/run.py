@@ -92,6 +92,16 @@ class Run:
         names = ", ".join(v.name for v in sealed) or "none yet"
         raise UsageError(f"{stage} has no version {name}; there are: {names}")
 
+    def behind(self, version: Version, stage: str) -> Version | None:
+        """The version of `stage` that `version` was made from, however many stages lie between; itself included."""
+        if version.manifest.stage == stage:
+            return version
+        for source in version.manifest.inputs:
+            made = self.with_fingerprint(source.stage, source.fingerprint)
+            if made is not None and (found := self.behind(made, stage)) is not None:
+                return found
+        return None
+
     def _pointers(self) -> dict[str, str]:
         file = self.path / "lock.json"
         if not file.is_file():

@@ -46,6 +46,8 @@ class Example(NamedTuple):
 
     id: str
     pieces: list[tuple[str, bool]]
+    of: str = ""
+    """which of several sequences of the row"""
 
 
 class Preflight(NamedTuple):
@@ -66,6 +68,10 @@ class Preflight(NamedTuple):
     examples: list[Example]
     data: Any
     """the rows with their tokens, uncut, for the trainer (a `datasets.Dataset`)"""
+    parameters: int = 0
+    """of the student"""
+    teacher_parameters: int = 0
+    """of the teacher, where the objective learns from it"""
 
     @property
     def share(self) -> float:
@@ -84,7 +90,11 @@ class Preflight(NamedTuple):
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        shown = [{"record": e.id, "text": [{"text": t, "trained": on} for t, on in e.pieces]} for e in self.examples]
+        shown = [
+            {"record": e.id, "text": [{"text": t, "trained": on} for t, on in e.pieces]}
+            | ({"of": e.of} if e.of else {})
+            for e in self.examples
+        ]
         return self.figures() | {"steps": self.steps, "found": [f.plain() for f in self.found], "examples": shown}
 
     def refuse(self) -> None:
@@ -115,11 +125,10 @@ def examine(
     # A trainer may give its tokenizer another template or end of turn: each gets its own.
     drafted = _drafted(objective.draft(whole=True), model, copy.deepcopy(tokenizer), rows, folder)
     data = drafted.train_dataset
-    seen = _Seen(Reader(drafted, teacher or ()), _Cut.of(objective.arguments(len(data), folder, 0)))
+    seen = _Seen(Reader(drafted, teacher or ()), _Cut.of(objective.draft(whole=False).arguments(len(data), folder, 0)))
     with console.Bar("preflight", len(data)) as bar:
         for row in data:
-            for fed in objective.fed(drafted, row):
-                seen.add(row, fed)
+            seen.add(row, objective.fed(drafted, row))
             bar.advance()
     steps, passes = 0, 0.0
     if seen.lost < seen.rows:
@@ -170,28 +179,37 @@ class _Seen:
 
     @property
     def rows(self) -> int:
-        """Sequences, which are rows but for objectives with several of them to a row."""
+        """So many came."""
         return len(self.lengths)
 
-    def add(self, row: dict[str, Any], whole: Fed) -> None:
-        """One sequence more."""
-        fed, id_ = self.cut(whole), row["id"]
-        trained = sum(label != MASKED for label in fed.labels)
-        faults = list(self.reader.faults(row, whole))
-        new = [fault for fault in faults if fault.reason not in self.found]
-        for fault in faults:
-            before = self.found.get(fault.reason, Found(fault, 0, id_))
-            self.found[fault.reason] = before._replace(rows=before.rows + 1)
+    def add(self, row: dict[str, Any], sequences: list[Fed]) -> None:
+        """One row more, and all that is fed of it."""
+        id_, had = row["id"], set(self.found)
+        cut = [self.cut(whole) for whole in sequences]
+        for reason, fault in self._faults(row, sequences).items():
+            before = self.found.get(reason, Found(fault, 0, id_))
+            self.found[reason] = before._replace(rows=before.rows + 1)
+        new = bool(set(self.found) - had)
         if new or len(self.first) < SHOWN:
-            (self.faulty if new else self.first).append(Example(id_, self.reader.pieces(fed)))
-        self.lengths.append(len(whole.ids))
-        if len(whole.ids) > self.longest:
-            self.longest, self.longest_id = len(whole.ids), id_
+            (self.faulty if new else self.first).extend(Example(id_, self.reader.pieces(fed), fed.of) for fed in cut)
+        self.lengths.append(length := max(len(whole.ids) for whole in sequences))
+        if length > self.longest:
+            self.longest, self.longest_id = length, id_
+        trained = sum(label != MASKED for fed in cut for label in fed.labels)
         if trained:
-            self.tokens += len(fed.ids)
+            self.tokens += sum(len(fed.ids) for fed in cut)
             self.trained += trained
         else:
             self.lost += 1
+
+    def _faults(self, row: dict[str, Any], sequences: list[Fed]) -> dict[str, Fault]:
+        """The first of each kind, with the column it is in where there are several."""
+        found: dict[str, Fault] = {}
+        for whole in sequences:
+            for fault in self.reader.faults(row, whole):
+                named = f"{whole.of}: {fault.what}" if whole.of else fault.what
+                found.setdefault(fault.reason, fault._replace(what=named))
+        return found
 
     @property
     def shortened(self) -> int:

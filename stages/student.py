@@ -1,9 +1,9 @@
-"""The student: a model by name, or one made from the teacher by keeping some of its layers."""
+"""The student: a model by name, or one made from the teacher: some of its layers, or its configuration changed."""
 
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -15,13 +15,32 @@ from pipeline.models import find
 LAYER = re.compile(r"^(.*\.(?:layers|h|blocks|block)\.)(\d+)(\..+)$")
 
 
+class Named(NamedTuple):
+    """A model by name and revision."""
+
+    model: str
+    revision: str = ""
+
+
 class Init(Component):
-    """How a student is made from the teacher."""
+    """How a student is made from the teacher: exactly one of `layers` and `config`."""
 
     layers: Annotated[
         list[int],
-        Field(min_length=1, description="teacher layers to keep, in order, from 0 (DistilBERT, arXiv 1910.01108)"),
-    ]
+        Field(description="teacher layers to keep, in order, from 0 (DistilBERT, arXiv 1910.01108)"),
+    ] = []
+    config: Annotated[
+        dict[str, Any],
+        Field(description="settings of the teacher's config.json that differ; the weights are random"),
+    ] = {}
+
+    @model_validator(mode="after")
+    def _one(self) -> "Init":
+        if bool(self.layers) == bool(self.config):
+            raise ValueError("give either `layers` (the teacher's, kept) or `config` (from scratch)")
+        if fixed := sorted({"vocab_size", "model_type", "architectures"} & self.config.keys()):
+            raise ValueError(f"config: {', '.join(fixed)} stays the teacher's, whose tokenizer the student has")
+        return self
 
 
 class Student(Component):
@@ -37,10 +56,10 @@ class Student(Component):
             raise ValueError("give either `model` (a Hub id or path) or `init` (made from the teacher)")
         return self
 
-    def base(self, teacher: Engine | None) -> tuple[str, str]:
-        """Name and revision of the model whose weights are loaded."""
+    def base(self, teacher: Engine | None) -> Named:
+        """The model whose weights are loaded."""
         if self.init is None:
-            return self.model, self.revision
+            return Named(self.model, self.revision)
         if teacher is None:
             raise UsageError("train.student.init makes the student from the teacher, but the plan has no teacher")
         if teacher.remote:
@@ -48,44 +67,73 @@ class Student(Component):
                 f"train.student.init makes the student from the teacher's weights, and {teacher.model} has none here",
                 hint="give train.student.model instead",
             )
-        return teacher.model, teacher.revision
+        return Named(teacher.model, teacher.revision)
 
     def spec(self, teacher: Engine | None) -> dict[str, Any]:
         """What `load` takes, as plain JSON."""
-        name, revision = self.base(teacher)
-        return {"model": name, "revision": revision, "layers": self.init.layers if self.init else None}
+        return self.made_from(self.base(teacher))
+
+    def made_from(self, base: Named) -> dict[str, Any]:
+        """What `load` takes where the student is, or is made from, `base`."""
+        init = {"layers": self.init.layers, "config": self.init.config} if self.init else {}
+        return {"model": base.model, "revision": base.revision, **{name: how for name, how in init.items() if how}}
 
 
-def load(model: str, revision: str = "", layers: list[int] | None = None) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer, of the chosen layers only where `layers` is given.
+def load(
+    model: str,
+    revision: str = "",
+    layers: list[int] | None = None,
+    config: dict[str, Any] | None = None,
+    attention: str | None = None,
+) -> tuple[Any, Any]:
+    """A causal language model and its tokenizer; of the chosen layers only, or from scratch with settings that differ.
 
-    On a CPU in float32. Raises ModelError where it cannot be loaded, UsageError for a layer it has not.
+    On a CPU in float32. Random weights come from torch's seed. `attention`: the implementation, None for the model's
+    own. Raises ModelError where it cannot be loaded, UsageError for a layer or setting it has not.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     dtype = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
     where, more = _place(model, revision)
+    how = {"attn_implementation": attention} if attention else {}
     with _loading(model):
-        whole = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, **more)
-    return (whole if layers is None else keep_layers(whole, layers)), _tokenizer(model, revision)
+        if config:
+            settings = _changed(AutoConfig.from_pretrained(where, **more), config)
+            return AutoModelForCausalLM.from_config(settings, dtype=dtype, **how), _tokenizer(model, revision)
+        whole = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, **more, **how)
+    return (keep_layers(whole, layers) if layers else whole), _tokenizer(model, revision)
 
 
-def blank(model: str, revision: str = "") -> tuple[Any, Any]:
-    """The same class and configuration without any weights, and the tokenizer: what a trainer prepares rows with.
+def blank(
+    model: str,
+    revision: str = "",
+    layers: list[int] | None = None,
+    config: dict[str, Any] | None = None,
+    attention: str | None = None,
+) -> tuple[Any, Any]:
+    """What `load` gives, without any weights: what a trainer prepares rows with, and what its shape is read from.
 
-    Takes no memory and reads no weights. Raises ModelError where it cannot be made.
+    Takes no memory and reads no weights. Raises ModelError where it cannot be made, UsageError as `load` does.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     where, more = _place(model, revision)
+    how = {"attn_implementation": attention} if attention else {}
     with _loading(model), torch.device("meta"):
-        made = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(where, **more))
+        settings = AutoConfig.from_pretrained(where, **more)
+        settings = _cut(settings, layers) if layers else _changed(settings, config) if config else settings
+        made = AutoModelForCausalLM.from_config(settings, **how)
     with contextlib.suppress(OSError):  # it is optional, and from_config does not read it
         made.generation_config = GenerationConfig.from_pretrained(where, **more)
     made.hf_device_map = {"": "meta"}  # a trainer leaves a model where this says it is
     return made, _tokenizer(model, revision)
+
+
+def count(model: Any) -> int:
+    """Parameters of a model, those that it shares with itself once."""
+    return sum(p.numel() for p in model.parameters())
 
 
 def _place(model: str, revision: str) -> tuple[str, dict[str, str]]:
@@ -112,19 +160,41 @@ def _tokenizer(model: str, revision: str) -> Any:
     return tokenizer
 
 
+def _changed(config: Any, settings: dict[str, Any]) -> Any:
+    """A configuration with other settings. Raises UsageError for one it has not: it would be ignored."""
+    have = config.to_dict()
+    if unknown := sorted(settings.keys() - have.keys()):
+        known = [name for name in have if isinstance(have[name], int) and not isinstance(have[name], bool)]
+        raise UsageError(
+            f"train.student.init.config: the teacher's configuration has no {', '.join(unknown)}",
+            hint=f"among what it has: {', '.join(sorted(known))}",
+        )
+    have.pop("layer_types", None)  # one entry a layer: made anew
+    if "head_dim" not in settings and settings.keys() & {"hidden_size", "num_attention_heads"}:
+        have.pop("head_dim", None)  # follows from the two
+    return type(config).from_dict(have | settings)
+
+
+def _cut(config: Any, layers: list[int]) -> Any:
+    """The configuration of the chosen layers alone. Raises UsageError for one there is not."""
+    have = int(config.num_hidden_layers)
+    for layer in layers:
+        if not 0 <= layer < have:
+            raise UsageError(f"train.student.init.layers: {layer} is not one of the teacher's 0 to {have - 1}")
+    cut = type(config).from_dict(config.to_dict())
+    cut.num_hidden_layers = len(layers)
+    if getattr(config, "layer_types", None):
+        cut.layer_types = [config.layer_types[i] for i in layers]
+    return cut
+
+
 def keep_layers(teacher: Any, layers: list[int]) -> Any:
     """A model like `teacher` with only the named layers, weights copied, embeddings and norms included."""
     from transformers import AutoModelForCausalLM
 
-    count = int(teacher.config.num_hidden_layers)
-    for layer in layers:
-        if not 0 <= layer < count:
-            raise UsageError(f"train.student.init.layers: {layer} is not one of the teacher's 0 to {count - 1}")
-    config = type(teacher.config).from_dict(teacher.config.to_dict())
-    config.num_hidden_layers = len(layers)
-    if getattr(config, "layer_types", None):
-        config.layer_types = [teacher.config.layer_types[i] for i in layers]
-    student = AutoModelForCausalLM.from_config(config, dtype=teacher.dtype)
+    student = AutoModelForCausalLM.from_config(
+        _cut(teacher.config, layers), dtype=teacher.dtype, attn_implementation=teacher.config._attn_implementation
+    )
     state = {}
     for key, tensor in teacher.state_dict().items():
         if match := LAYER.match(key):

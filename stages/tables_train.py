@@ -16,6 +16,7 @@ def report(found: Preflight, seconds: float | None) -> RenderableType:
     table = console.table("", "", title="Preflight")
     table.show_header = False
     for name, value in (
+        *_sizes(found),
         ("rows", f"{found.rows:,}"),
         ("tokens", f"{found.tokens:,}"),
         ("trained", f"{found.share:.1%} of them"),
@@ -32,6 +33,13 @@ def report(found: Preflight, seconds: float | None) -> RenderableType:
     return Group(table, *(Shown(example) for example in found.examples), *notes)
 
 
+def _sizes(found: Preflight) -> Iterator[tuple[str, str]]:
+    yield "student", f"{found.parameters:,} parameters"
+    if found.teacher_parameters:
+        ratio = found.teacher_parameters / found.parameters
+        yield "teacher", f"{found.teacher_parameters:,} parameters, {ratio:.1f} times the student"
+
+
 class Shown:
     """A row as it is fed: the trained text in green; between [[ and ]] where there is no colour."""
 
@@ -45,7 +53,8 @@ class Shown:
         for piece, trained in self.example.pieces:
             words = _brief(piece)
             text.append(f"[[{words}]]" if trained and plain else words, style="green" if trained else "dim")
-        yield Text(f"\nrecord {self.example.id}: trained tokens {'in [[ ]]' if plain else 'in green'}", style="bold")
+        name = f"record {self.example.id}" + (f", {self.example.of}" if self.example.of else "")
+        yield Text(f"\n{name}: trained tokens {'in [[ ]]' if plain else 'in green'}", style="bold")
         yield text
 
 

@@ -1,8 +1,7 @@
 """train: TRL teaches the student what curation kept."""
 
-import os
 import shutil
-import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,17 +11,21 @@ from pydantic import Field
 from pipeline import console
 from pipeline.component import Knob
 from pipeline.engines import Engine
-from pipeline.errors import ModelError, PipelineError, UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.job import Job
-from pipeline.models import find
+from pipeline.models import find, parameters
 from pipeline.run import Run
 from pipeline.store import Manifest, Tally, VersionWriter
-from stages import preflight, tables_train
-from stages.base import Inputs, Rows, Stage
+from pipeline.torch_model import LocalModel
+from stages import tables_train, training
+from stages.base import Inputs, Stage
 from stages.objectives import AnyObjective
+from stages.objectives.base import Given, Left
+from stages.objectives.stored import Stored
 from stages.preflight import Preflight
 from stages.preflight_rows import teacher_tokens
-from stages.student import Student, blank, load
+from stages.student import Named, Student
+from stages.training import Lesson
 
 
 class Train(Stage):
@@ -32,6 +35,9 @@ class Train(Stage):
     needs: ClassVar[tuple[tuple[str, ...], ...]] = (("curate", "filter", "generate"),)
 
     student: Student
+    teacher: Annotated[
+        LocalModel | None, Field(description="who teaches beside the rows; the plan's teacher where left out")
+    ] = None
     objective: AnyObjective
     min_rows: Annotated[int, Field(ge=1, description="refuse to train on fewer")] = 1
     max_cut: Annotated[
@@ -39,78 +45,98 @@ class Train(Stage):
     ] = 0.05
 
     def settings(self, seed: int, teacher: Engine | None) -> dict[str, Any]:
-        """The student counts by the content of the model it is made from."""
-        name, revision = self.student.base(teacher)
-        return super().settings(seed, teacher) | {"student": [name, find(name, revision).revision]}
+        """Student and teacher count by the content of their models."""
+        base, tutor = self.student.base(teacher), self.tutor(teacher)
+        models = {"student": [base.model, find(*base).revision]}
+        if tutor is not None:
+            models["tutor"] = [tutor.model, find(*tutor).revision]
+        return super().settings(seed, teacher) | models
 
     def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
-        """What the student is made from."""
-        return [self.student.base(teacher)]
+        """What the student is made from, and who teaches it."""
+        tutor = self.tutor(teacher)
+        return list(dict.fromkeys([self.student.base(teacher), *([tutor] if tutor else [])]))
+
+    def tutor(self, teacher: Engine | None) -> Named | None:
+        """The model that teaches beside the rows; None where none does. Raises UsageError where it is not here."""
+        kind = self.objective.kind
+        if self.objective.learns_from != "teacher":
+            return None
+        if self.teacher is not None:
+            return Named(self.teacher.model, self.teacher.revision)
+        if teacher is None:
+            raise UsageError(
+                f"objective {kind} learns from the teacher itself, and the plan has none",
+                hint="train.teacher: {model: a Hub id or folder}",
+            )
+        if teacher.remote:
+            raise UsageError(
+                f"objective {kind} learns from the teacher's weights, and {teacher.model} is on a server",
+                hint="train.teacher: {model: a Hub id or folder}; or store its log-probabilities while generating "
+                "(generate.sampling.top_logprobs: 20) and train on them: {kind: soft_label, stored: true}",
+            )
+        return Named(teacher.model, teacher.revision)
 
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
         """Train, resuming from the last checkpoint of an interrupted run of the same version."""
-        rows = out.path / "rows.jsonl"
-        tally = self.write_rows(inputs.rows, rows)
         log = job.run.logs / "train.log"
+        given = self.given(job.run, job.teacher, inputs, job)
+        tally = self.write_rows(given, out.path / "rows.jsonl")
+        job.close_engines()  # the student may have been asked
         console.say(f"loading the student and TRL (log: {log})")
         with console.silenced(log):
-            found = self._preflight(job, rows, out.work)
-            if found.lost:
-                tally.kept, tally.dropped = tally.kept - found.lost, {"answer_cut_off": found.lost}
-            trainer, sizes = self._prepare(job, found.data, out.work)
-            speed = self._train(trainer, out.work, found)
-            model = trainer.model.merge_and_unload() if self.objective.lora else trainer.model
-            model.save_pretrained(out.path / "model")
-            trainer.processing_class.save_pretrained(out.path / "model")
-        history = [row for row in trainer.state.log_history if "loss" in row]
+            lesson = self.lesson(job.teacher, given, out.path / "rows.jsonl", out.work, job.seed)
+            found = self._preflight(job, lesson)
+            taught = training.teach(lesson, found, out.path)
+        if found.lost:
+            tally.kept, tally.dropped["answer_cut_off"] = tally.kept - found.lost, found.lost
         with (out.path / "metrics.jsonl").open("wb") as file:
-            for row in trainer.state.log_history:
+            for row in taught.history:
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         out.manifest.ledger.append(tally)
-        out.manifest.figures = sizes | {
-            "rows": tally.kept,
-            "steps": trainer.state.global_step,
-            "first_loss": history[0]["loss"] if history else None,
-            "last_loss": history[-1]["loss"] if history else None,
-            "tokens_per_second": speed,
-            "preflight": found.figures(),
-        }
-        out.manifest.notes += [str(f) for f in found.found]
+        out.manifest.figures = (
+            _sizes(found, job.teacher) | {"rows": tally.kept} | taught.figures | {"preflight": found.figures()}
+        )
+        out.manifest.notes += [*(str(f) for f in found.found), *taught.notes]
         (out.path / "model" / "README.md").write_text(self._card(job, out.manifest), encoding="utf-8")
 
-    def write_rows(self, rows: Rows, file: Path) -> Tally:
+    def given(self, run: Run, teacher: Engine | None, inputs: Inputs, job: Job | None) -> Given:
+        """What the objective makes its rows from."""
+        versions = list(inputs.versions.values())
+
+        def behind(stage: str) -> Any:
+            return next((found for v in versions if (found := run.behind(v, stage)) is not None), None)
+
+        return Given(inputs.rows, behind, self.student.spec(teacher), job)
+
+    def write_rows(self, given: Given, file: Path) -> Tally:
         """The exact rows the trainer reads, as JSONL. Raises PipelineError for fewer than `min_rows`."""
+        left: Counter[str] = Counter()
         tally = Tally(step="train")
         with file.open("wb") as sink:
-            for record in rows.read("kept"):
-                row = self.objective.row(record) | {"id": record.id}
-                sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            for row in self.objective.rows(given):
                 tally.came += 1
-                tally.kept += 1
+                if isinstance(row, Left):
+                    left[row.reason] += 1
+                else:
+                    sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+                    tally.kept += 1
+        tally.dropped = dict(left)
         if tally.kept < self.min_rows:
+            why = "".join(f"; {n:,} are {reason}" for reason, n in left.items())
             raise PipelineError(
-                f"there are {tally.kept} rows to train on, and min_rows is {self.min_rows}",
+                f"there are {tally.kept} rows to train on, and min_rows is {self.min_rows}{why}",
                 hint="`pipeline status PLAN` shows where the rows went",
             )
         return tally
 
-    def examine(self, teacher: Engine | None, rows: Path, work: Path) -> Preflight:
-        """Look at the rows of a file as they will be fed; loads no weights. Raises UsageError, ModelError."""
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        try:
-            from datasets import load_dataset
-
-            student = blank(*self.student.base(teacher))
-        except ImportError as error:
-            raise ModelError(
-                f"training needs torch, transformers and trl ({error})", hint="`pipeline doctor`"
-            ) from error
-        cache = work / "cache"
-        data = load_dataset("json", data_files=str(rows), split="train", cache_dir=str(cache))
-        return preflight.examine(
-            self.objective, student, data, cache / "draft", teacher=teacher_tokens(teacher), max_cut=self.max_cut
-        )
+    def lesson(self, teacher: Engine | None, given: Given, rows: Path, work: Path, seed: int) -> Lesson:
+        """The training of the plan. Raises UsageError where its teacher is not here."""
+        stored = Stored.of(given.version("generate")) if self.objective.learns_from == "stored" else None
+        return Lesson(
+            self.objective, self.student.spec(teacher), self.tutor(teacher), stored, rows, teacher_tokens(teacher),
+            self.max_cut, seed, work,
+        )  # fmt: skip
 
     def seconds(self, run: Run, teacher: Engine | None, found: Preflight) -> float | None:
         """How long training will take, by the newest version of the same student and objective; None without one."""
@@ -121,47 +147,16 @@ class Train(Stage):
                 return found.work / float(speed)
         return None
 
-    def _preflight(self, job: Job, rows: Path, work: Path) -> Preflight:
+    def _preflight(self, job: Job, lesson: Lesson) -> Preflight:
         """Show what will be fed, and refuse what must not be."""
         try:
-            found = self.examine(job.teacher, rows, work)
+            found = training.examine(lesson)
             console.show(tables_train.report(found, self.seconds(job.run, job.teacher, found)))
             found.refuse()
         except UsageError:
-            shutil.rmtree(work / "cache", ignore_errors=True)  # nothing to resume from
+            shutil.rmtree(lesson.work / "cache", ignore_errors=True)  # nothing to resume from
             raise
         return found
-
-    def _prepare(self, job: Job, data: Any, work: Path) -> tuple[Any, dict[str, Any]]:
-        """The trainer over rows that have their tokens, and figures of the models."""
-        import torch
-        from transformers import set_seed
-
-        from pipeline import machine
-
-        if not torch.cuda.is_available():
-            torch.set_num_threads(machine.cores())
-        set_seed(job.seed)
-        model, tokenizer = load(**self.student.spec(job.teacher))
-        sizes: dict[str, Any] = {"parameters": sum(p.numel() for p in model.parameters())}
-        if job.teacher is not None and (whole := _parameters(job.teacher)):
-            sizes |= {"teacher_parameters": whole, "ratio": round(whole / sizes["parameters"], 2)}
-        try:
-            trainer = self.objective.trainer(model, tokenizer, data, work / "checkpoints", job.seed)
-        except (ValueError, ImportError) as error:
-            raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())[:400]}") from error
-        return trainer, sizes
-
-    def _train(self, trainer: Any, work: Path, found: Preflight) -> float:
-        """Train; tokens a second, of the steps made now."""
-        checkpoint = _checkpoint(work / "checkpoints")
-        begun = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
-        started = time.monotonic()
-        with console.Bar("train", found.steps) as bar:
-            trainer.add_callback(_progress(bar))
-            trainer.train(resume_from_checkpoint=checkpoint)
-        made = (trainer.state.global_step - begun) / found.steps
-        return float(round(made * found.work / (time.monotonic() - started), 1))
 
     def _card(self, job: Job, manifest: Manifest) -> str:
         name, revision = self.student.base(job.teacher)
@@ -176,39 +171,18 @@ class Train(Stage):
         return "\n".join([*front, "---", f"# {job.run.path.name} student", "", text, ""])
 
 
+def _sizes(found: Preflight, teacher: Engine | None) -> dict[str, Any]:
+    """Parameters of the student and of the teacher, where its files are at hand."""
+    whole = found.teacher_parameters
+    if not whole and teacher is not None and not teacher.remote:
+        whole = parameters(teacher.model, teacher.revision)
+    sizes: dict[str, Any] = {"parameters": found.parameters}
+    if whole:
+        sizes |= {"teacher_parameters": whole, "ratio": round(whole / found.parameters, 2)}
+    return sizes
+
+
 def _sort(settings: dict[str, Any]) -> list[Any]:
     """What the speed of training depends on most."""
     train = settings["train"]
     return [settings["student"], train["student"], train["objective"]["kind"], train["objective"].get("lora")]
-
-
-def _parameters(teacher: Engine) -> int:
-    from pipeline.models import parameters
-
-    return parameters(teacher.model, teacher.revision)
-
-
-def _checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; one that was being written when the run was killed is removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
-    for checkpoint in found:
-        try:
-            orjson.loads((checkpoint / "trainer_state.json").read_bytes())  # the trainer writes it last
-        except (OSError, orjson.JSONDecodeError):
-            shutil.rmtree(checkpoint)
-            continue
-        console.say(f"going on from {checkpoint.name}")
-        return str(checkpoint)
-    return None
-
-
-def _progress(bar: console.Bar) -> Any:
-    from transformers import TrainerCallback
-
-    class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
-        """Moves the bar to the trainer's step."""
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            bar.advance(state.global_step - bar.done)
-
-    return Progress()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pipeline import console
 from pipeline.models import ensure
 from pipeline.run import Run
-from stages import flow
+from stages import flow, training
 from stages.plan import Plan
 from stages.preflight import Preflight
 from stages.train import Train
@@ -28,11 +28,12 @@ def check(plan: Plan, run: Run, options: flow.Options) -> Checked:
     """Look at the rows that `pipeline train` would read. Raises UsageError, ModelError; faults are in the result."""
     stage = plan.stage("train")
     assert isinstance(stage, Train)
-    _, given = flow.inputs(plan, run, "train", options)
+    _, inputs = flow.inputs(plan, run, "train", options)
     for model, revision in stage.models(plan.teacher):
         ensure(model, revision)
     with tempfile.TemporaryDirectory(prefix="preflight-") as work, console.silenced(None):
         rows = Path(work) / "rows.jsonl"
-        stage.write_rows(given.rows, rows)
-        found = stage.examine(plan.teacher, rows, Path(work))
+        given = stage.given(run, plan.teacher, inputs, None)
+        stage.write_rows(given, rows)
+        found = training.examine(stage.lesson(plan.teacher, given, rows, Path(work), plan.seed))
         return Checked(found, stage.seconds(run, plan.teacher, found))

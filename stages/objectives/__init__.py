@@ -4,6 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from stages.objectives.attention import Attention
+from stages.objectives.feature import Feature
 from stages.objectives.sft import Sft
+from stages.objectives.soft_label import SoftLabel
 
-AnyObjective = Annotated[Sft, Field(discriminator="kind")]
+AnyObjective = Annotated[Sft | SoftLabel | Feature | Attention, Field(discriminator="kind")]
+"""What an objective is: the columns it trains on and the TRL trainer with its loss."""

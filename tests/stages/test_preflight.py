@@ -277,7 +277,7 @@ def test_a_run_looks_first(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> N
     source = str(shop.folder / "examples.jsonl")
     fill(shop, [ANSWER, f"{ANSWER} <s>"])
     with monkeypatch.context() as patch:
-        patch.setattr("stages.train.load", lambda **_: pytest.fail("weights are loaded"))
+        patch.setattr("stages.training.load", lambda **_: pytest.fail("weights are loaded"))
         with pytest.raises(UsageError, match="its text holds <s>"):
             shop.make("train", input=source)
     assert shop.run.folders("train") == []

@@ -25,16 +25,16 @@ def tokenizer() -> Any:
     )  # fmt: skip
 
 
-def model(layers: int = 4, seed: int = 0) -> Any:
-    """Random weights, every layer different."""
+def model(layers: int = 4, seed: int = 0, hidden_size: int = 32, attn: str | None = None) -> Any:
+    """Random weights, every layer different; `attn`: the attention implementation."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=4 + len(WORDS), hidden_size=32, intermediate_size=64, num_hidden_layers=layers,
+        vocab_size=4 + len(WORDS), hidden_size=hidden_size, intermediate_size=64, num_hidden_layers=layers,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, attn_implementation=attn,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval()
 
