@@ -198,7 +198,7 @@ def review(
 
 @look.command()
 def kinds(
-    family: Annotated[str, typer.Argument(help="source, engine, task, filter, selector or objective")] = "",
+    family: Annotated[str, typer.Argument(help="source, engine, task, filter, selector, objective or schedule")] = "",
     json: Json = False,
 ) -> None:
     """Every component with its settings and help."""

@@ -9,6 +9,7 @@ from pipeline.component import Component, is_knob, kind_of, members
 from pipeline.engines import AnyEngine
 from pipeline.errors import UsageError
 from stages.objectives import AnyObjective
+from stages.schedules import AnySchedule
 from stages.selectors import AnySelector
 from stages.sources import AnySource
 from stages.tasks import AnyTask
@@ -20,6 +21,7 @@ FAMILIES: dict[str, Any] = {
     "filter": AnyFilter,
     "selector": AnySelector,
     "objective": AnyObjective,
+    "schedule": AnySchedule,
 }
 
 

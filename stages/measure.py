@@ -70,6 +70,12 @@ def measure(job: dict[str, Any], tell: Any) -> dict[str, Any]:
 
 def answer_loss(model: Any, tokenizer: Any, conversation: list[dict[str, str]]) -> tuple[float, int]:
     """Summed cross-entropy in nats of the last turn given the others, end of turn included; and its tokens."""
+    found = answer_logprobs(model, tokenizer, conversation)
+    return -found.sum().item(), len(found)
+
+
+def answer_logprobs(model: Any, tokenizer: Any, conversation: list[dict[str, str]]) -> Any:
+    """Log-probabilities of the tokens of the last turn given the others, end of turn included: a vector, in nats."""
     import torch
 
     prompt = tokenizer.apply_chat_template(
@@ -81,9 +87,8 @@ def answer_loss(model: Any, tokenizer: Any, conversation: list[dict[str, str]]) 
         start = next((i for i, (a, b) in enumerate(zip(whole, prompt, strict=False)) if a != b), min(len(whole), start))
     ids = torch.tensor([whole], device=model.device)
     with torch.inference_mode():
-        logits = model(ids, use_cache=False).logits[0, start - 1 : -1].float()
-    target = ids[0, start:]
-    return torch.nn.functional.cross_entropy(logits, target, reduction="sum").item(), len(target)
+        logprobs = model(ids, use_cache=False).logits[0, start - 1 : -1].float().log_softmax(-1)
+    return logprobs.gather(-1, ids[0, start:, None]).squeeze(1)
 
 
 def generate(model: Any, tokenizer: Any, batch: Any, sampling: dict[str, Any]) -> list[str]:

@@ -61,6 +61,8 @@ class Preflight(NamedTuple):
     cut: int
     lost: int
     """rows of which the cut leaves nothing to learn: TRL leaves them out"""
+    gone: int
+    """records of which no row is left"""
     steps: int
     passes: float
     """how often a row is seen in all"""
@@ -171,7 +173,8 @@ class _Seen:
     def __init__(self, reader: Reader, cut: _Cut) -> None:
         self.reader, self.cut = reader, cut
         self.lengths = array("L")
-        self.tokens = self.trained = self.lost = self.longest = 0
+        self.tokens = self.trained = self.lost = self.gone = self.longest = 0
+        self._id, self._taught = "", False  # the record of the last row, and whether any of it is trained
         self.longest_id = ""
         self.found: dict[str, Found] = {}
         self.first: list[Example] = []
@@ -196,9 +199,14 @@ class _Seen:
         if length > self.longest:
             self.longest, self.longest_id = length, id_
         trained = sum(label != MASKED for fed in cut for label in fed.labels)
+        if id_ != self._id:  # rows of one record follow each other
+            self._id, self._taught = id_, False
+            self.gone += 1
         if trained:
             self.tokens += sum(len(fed.ids) for fed in cut)
             self.trained += trained
+            self.gone -= not self._taught
+            self._taught = True
         else:
             self.lost += 1
 
@@ -220,7 +228,7 @@ class _Seen:
         """The whole."""
         examples = [*self.faulty, *self.first][:SHOWN]
         return Preflight(self.rows, self.tokens, self.trained, self.longest, self.longest_id, self.shortened, self.lost,
-                         steps, passes, found, examples, data)  # fmt: skip
+                         self.gone, steps, passes, found, examples, data)  # fmt: skip
 
     def of_all(self, max_cut: float) -> Iterable[Found]:
         """What only all rows together show: too many cut, nothing left of any."""

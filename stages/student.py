@@ -145,6 +145,8 @@ def _place(model: str, revision: str) -> tuple[str, dict[str, str]]:
 def _loading(model: str) -> Iterator[None]:
     try:
         yield
+    except UsageError:
+        raise
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         raise ModelError(f"cannot load {model}: {' '.join(str(error).split())[:400]}") from error
 

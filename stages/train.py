@@ -2,11 +2,12 @@
 
 import shutil
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline import console
 from pipeline.component import Knob
@@ -24,8 +25,12 @@ from stages.objectives.base import Given, Left
 from stages.objectives.stored import Stored
 from stages.preflight import Preflight
 from stages.preflight_rows import teacher_tokens
+from stages.schedules import AnySchedule
+from stages.schedules.base import Schedule, School
 from stages.student import Named, Student
-from stages.training import Lesson
+from stages.training import Lesson, Taught, Trained
+
+HELDOUT = 200  # held-out answers that a schedule compares its students on, at most
 
 
 class Train(Stage):
@@ -39,23 +44,31 @@ class Train(Stage):
         LocalModel | None, Field(description="who teaches beside the rows; the plan's teacher where left out")
     ] = None
     objective: AnyObjective
+    schedule: Annotated[AnySchedule | None, Field(description="several trainings in a row; one where left out")] = None
     min_rows: Annotated[int, Field(ge=1, description="refuse to train on fewer")] = 1
     max_cut: Annotated[
         float, Knob(), Field(ge=0, le=1, description="refuse to train when max_length cuts a larger share of the rows")
     ] = 0.05
 
+    @model_validator(mode="after")
+    def _someone_teaches(self) -> "Train":
+        if self.schedule is not None and self.objective.learns_from != "teacher":
+            raise ValueError(
+                f"schedule {self.schedule.kind}: each student is taught by the one before, and {self.objective.kind} "
+                "learns from rows alone; take soft_label, feature, attention, gkd, reverse_kl or dpkd"
+            )
+        return self
+
     def settings(self, seed: int, teacher: Engine | None) -> dict[str, Any]:
         """Student and teacher count by the content of their models."""
-        base, tutor = self.student.base(teacher), self.tutor(teacher)
-        models = {"student": [base.model, find(*base).revision]}
-        if tutor is not None:
-            models["tutor"] = [tutor.model, find(*tutor).revision]
-        return super().settings(seed, teacher) | models
+        base, *others = ([name, find(name, revision).revision] for name, revision in self.models(teacher))
+        return super().settings(seed, teacher) | {"student": base} | ({"taught_by": others} if others else {})
 
     def models(self, teacher: Engine | None) -> list[tuple[str, str]]:
-        """What the student is made from, and who teaches it."""
+        """What the student is made from; who teaches it; those on the way."""
         tutor = self.tutor(teacher)
-        return list(dict.fromkeys([self.student.base(teacher), *([tutor] if tutor else [])]))
+        between = [student.base(teacher) for student in self.schedule.students] if self.schedule else []
+        return [self.student.base(teacher), *([tutor] if tutor else []), *between]
 
     def tutor(self, teacher: Engine | None) -> Named | None:
         """The model that teaches beside the rows; None where none does. Raises UsageError where it is not here."""
@@ -87,9 +100,12 @@ class Train(Stage):
         with console.silenced(log):
             lesson = self.lesson(job.teacher, given, out.path / "rows.jsonl", out.work, job.seed)
             found = self._preflight(job, lesson)
-            taught = training.teach(lesson, found, out.path)
-        if found.lost:
-            tally.kept, tally.dropped["answer_cut_off"] = tally.kept - found.lost, found.lost
+            if self.schedule is None:
+                taught = training.teach(lesson, found, out.path)
+            else:
+                taught = self._in_steps(self.schedule, lesson, self._school(job, given, out), out)
+        if found.gone:
+            tally.kept, tally.dropped["answer_cut_off"] = tally.kept - found.gone, found.gone
         with (out.path / "metrics.jsonl").open("wb") as file:
             for row in taught.history:
                 file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
@@ -112,15 +128,16 @@ class Train(Stage):
     def write_rows(self, given: Given, file: Path) -> Tally:
         """The exact rows the trainer reads, as JSONL. Raises PipelineError for fewer than `min_rows`."""
         left: Counter[str] = Counter()
-        tally = Tally(step="train")
+        tally, last = Tally(step="train"), ""
         with file.open("wb") as sink:
             for row in self.objective.rows(given):
-                tally.came += 1
                 if isinstance(row, Left):
                     left[row.reason] += 1
                 else:
                     sink.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-                    tally.kept += 1
+                    tally.kept += row["id"] != last  # one record may give several rows, which follow each other
+                    last = row["id"]
+        tally.came = tally.kept + left.total()
         tally.dropped = dict(left)
         if tally.kept < self.min_rows:
             why = "".join(f"; {n:,} are {reason}" for reason, n in left.items())
@@ -133,10 +150,13 @@ class Train(Stage):
     def lesson(self, teacher: Engine | None, given: Given, rows: Path, work: Path, seed: int) -> Lesson:
         """The training of the plan. Raises UsageError where its teacher is not here."""
         stored = Stored.of(given.version("generate")) if self.objective.learns_from == "stored" else None
-        return Lesson(
+        lesson = Lesson(
             self.objective, self.student.spec(teacher), self.tutor(teacher), stored, rows, teacher_tokens(teacher),
             self.max_cut, seed, work,
         )  # fmt: skip
+        if self.schedule is not None:
+            self.schedule.require(lesson, [student.spec(teacher) for student in self.schedule.students])
+        return lesson
 
     def seconds(self, run: Run, teacher: Engine | None, found: Preflight) -> float | None:
         """How long training will take, by the newest version of the same student and objective; None without one."""
@@ -157,6 +177,32 @@ class Train(Stage):
             shutil.rmtree(lesson.work / "cache", ignore_errors=True)  # nothing to resume from
             raise
         return found
+
+    def _school(self, job: Job, given: Given, out: VersionWriter) -> School:
+        """What the schedule trains with; its students are kept in `work/`, to be taken up by the next run."""
+        assert self.schedule is not None
+        answers = given.version("filter") or given.version("generate")
+        heldout = islice(answers.read("heldout") if answers else (), HELDOUT)
+
+        def teach(lesson: Lesson, name: str) -> Trained:
+            return training.step(lesson, name, out.work / "steps" / name)
+
+        students = [student.spec(job.teacher) for student in self.schedule.students]
+        return School(teach, students, [[m.model_dump() for m in record.messages] for record in heldout])
+
+    def _in_steps(self, schedule: Schedule, lesson: Lesson, school: School, out: VersionWriter) -> Taught:
+        """Train the schedule's students; the best becomes `model/`, the others stay under `steps/`."""
+        result = schedule.run(lesson, school)
+        (out.work / "steps").rename(out.path / "steps")
+        best = out.path / "steps" / result.best.name
+        for part in ("model", "adapter"):
+            if (best / part).is_dir():
+                (best / part).rename(out.path / part)
+        history = [orjson.loads(line) for line in (best / "metrics.jsonl").read_bytes().splitlines()]
+        shutil.rmtree(best)
+        own = ("parameters", "ratio", "notes")  # of its step, not of the version
+        figures = {name: value for name, value in result.best.figures.items() if name not in own}
+        return Taught(figures | {"schedule": result.figures}, history, result.best.figures["notes"])
 
     def _card(self, job: Job, manifest: Manifest) -> str:
         name, revision = self.student.base(job.teacher)

@@ -11,6 +11,7 @@ import orjson
 from pipeline import console, machine, torch_model
 from pipeline.engines.exhausted import out_of_memory
 from pipeline.errors import ModelError, PipelineError, UsageError
+from pipeline.store import write_atomic
 from stages import preflight
 from stages.objectives.base import Model, Objective, Teaching
 from stages.preflight import Preflight
@@ -42,6 +43,15 @@ class Taught(NamedTuple):
     figures: dict[str, Any]
     history: list[dict[str, Any]]
     notes: list[str]
+
+
+class Trained(NamedTuple):
+    """One student of a schedule, on disk."""
+
+    name: str
+    folder: Path
+    """holds `model/`, `figures.json` and `metrics.jsonl`"""
+    figures: dict[str, Any]
 
 
 def examine(lesson: Lesson) -> Preflight:
@@ -99,6 +109,25 @@ def teach(lesson: Lesson, found: Preflight, folder: Path, label: str = "train") 
         "tokens_per_second": speed,
     }
     return Taught(figures | objective.figures(trainer), trainer.state.log_history, notes)
+
+
+def step(lesson: Lesson, name: str, folder: Path) -> Trained:
+    """One student of a schedule: what an interrupted run has finished is taken as it is. Raises as `teach` does."""
+    report = folder / "figures.json"
+    if report.is_file():
+        console.say(f"{name}: trained already")
+        return Trained(name, folder, orjson.loads(report.read_bytes()))
+    lesson = lesson._replace(work=lesson.work / name)
+    found = examine(lesson)
+    found.refuse()
+    taught = teach(lesson, found, folder, name)
+    metrics = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in taught.history)
+    (folder / "metrics.jsonl").write_bytes(metrics)
+    ratio = round(found.teacher_parameters / found.parameters, 2)
+    figures = taught.figures | {"parameters": found.parameters, "ratio": ratio, "notes": taught.notes}
+    write_atomic(report, orjson.dumps(figures))  # last: it says that the others are whole
+    shutil.rmtree(lesson.work, ignore_errors=True)
+    return Trained(name, folder, figures)
 
 
 def _smaller(objective: Objective, error: Exception) -> Any:

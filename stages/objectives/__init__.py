@@ -8,6 +8,7 @@ from stages.objectives.attention import Attention
 from stages.objectives.feature import Feature
 from stages.objectives.sft import Sft
 from stages.objectives.soft_label import SoftLabel
+from stages.objectives.step_by_step import StepByStep
 
-AnyObjective = Annotated[Sft | SoftLabel | Feature | Attention, Field(discriminator="kind")]
+AnyObjective = Annotated[Sft | StepByStep | SoftLabel | Feature | Attention, Field(discriminator="kind")]
 """What an objective is: the columns it trains on and the TRL trainer with its loss."""

@@ -68,7 +68,8 @@ def require_relations(attention: Attention, student: Model, teacher: Model) -> N
 def projections(model: Any, layer: int) -> dict[str, Any]:
     """The modules of one layer that make queries, keys and values. Raises UsageError where there are no three."""
     decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
-    attention = getattr(decoder.get_decoder().layers[layer], "self_attn", None)
+    layers = getattr(decoder.get_decoder(), "layers", None)
+    attention = getattr(layers[layer], "self_attn", None) if layers is not None else None
     found = {name: getattr(attention, name, None) for name in ("q_proj", "k_proj", "v_proj")}
     if missing := [name for name, module in found.items() if not hasattr(module, "out_features")]:
         raise UsageError(

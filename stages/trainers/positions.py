@@ -1,6 +1,6 @@
 """TRL's SFTTrainer with logits made at trained positions only."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -47,6 +47,8 @@ class TrainedPositions(SFTTrainer):  # type: ignore[misc]  # TRL is not typed
     a step that takes 1.6 s this way (8 rows, 46 M parameters).
     """
 
+    beside: ClassVar[tuple[str, ...]] = ()
+
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -55,11 +57,12 @@ class TrainedPositions(SFTTrainer):  # type: ignore[misc]  # TRL is not typed
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = dict(inputs)
         there = places(inputs.pop("labels"))
+        beside = {name: inputs.pop(name) for name in self.beside if name in inputs}
         logits = there.made(model(**inputs, use_cache=False, logits_to_keep=there.columns).logits)
-        loss = self.token_losses(logits, there, inputs).sum()
+        loss = self.token_losses(logits, there, beside).sum()
         count = there.trained.sum() if num_items_in_batch is None else num_items_in_batch
         return loss / torch.as_tensor(count).clamp(min=1)
 
-    def token_losses(self, logits: Any, there: Places, inputs: dict[str, Any]) -> Any:
-        """The loss of each trained token, (N,)."""
+    def token_losses(self, logits: Any, there: Places, beside: dict[str, Any]) -> Any:
+        """The loss of each trained token, (N,); `beside` holds what the collator put beside the model's inputs."""
         return functional.cross_entropy(logits.float(), there.targets, reduction="none")

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.engines.trace import Trace
 from stages.objectives import AnyObjective
 from stages.objectives.base import Teaching
 from stages.objectives.feature import Feature
 from stages.objectives.sft import Sft
 from stages.objectives.soft_label import SoftLabel
+from stages.objectives.stored import Stored
+from stages.sidecar import Sidecar
 from tests.helpers import record
 from tests.stages import tiny
 
@@ -231,3 +234,68 @@ def test_many_positions_are_the_sum_of_few(tmp_path: Path, monkeypatch: pytest.M
     whole = learned(goal, tmp_path / "a")
     monkeypatch.setattr("stages.trainers.distil.CHUNK", 3)
     assert (learned(goal, tmp_path / "b") - whole).abs().max() < 1e-6
+
+
+def store(by: Any, data: Any, folder: Path, k: int) -> Stored:
+    """What the teacher would have stored of the answers of rows that have their tokens."""
+    import torch
+
+    folder.mkdir()
+    sidecar = Sidecar(folder, "big")
+    for row in data:
+        first = next(n for n, label in enumerate(row["labels"]) if label != -100)
+        with torch.no_grad():
+            logprobs = by(torch.tensor([row["input_ids"]])).logits[0, first - 1 : -1].log_softmax(-1)
+        tokens = row["input_ids"][first:]
+        top = [list(enumerate(place.tolist())) for place in logprobs]
+        sidecar.add(row["id"], Trace.pack(k, tokens, [-1.0] * len(tokens), top))
+    sidecar.close()
+    return Stored(sorted(folder.glob("*.safetensors")))
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd"])
+def test_a_whole_stored_vocabulary_teaches_what_the_teacher_does(divergence: str, tmp_path: Path) -> None:
+    """Offline with k = vocabulary is online at temperature 1; with fewer it is close."""
+    plain = PLAIN | {"kind": "soft_label", "divergence": divergence}
+    live = objective(**plain, temperature=1)
+    by = teacher(live)
+    online = learned(live, tmp_path / "live", by=by)
+    start = weights(trainer(live, tmp_path / "start", by=by))
+    data = trainer(live, tmp_path / "rows", by=by).train_dataset
+    away = []
+    for k in (by.config.vocab_size, 4):
+        stored = store(by, data, tmp_path / f"k{k}", k)
+        goal = objective(**plain, stored=True)
+        assert (goal.temperature, goal.learns_from) == (1, "stored")
+        made = goal.trainer(tiny.model(2), tiny.tokenizer(), rows(), tmp_path / f"t{k}", 1, Teaching(stored=stored))
+        made.train()
+        away.append(((weights(made) - online).norm() / (online - start).norm()).item())
+    assert away[0] < 2e-3  # stored in float16
+    assert away[0] < away[1] < 0.5
+
+
+def test_rows_of_which_nothing_is_stored_learn_from_their_words(tmp_path: Path) -> None:
+    """Their loss is cross-entropy with full weight: a token itself is all that is known of the teacher."""
+    live = objective(kind="soft_label", **PLAIN)
+    data = trainer(live, tmp_path / "rows").train_dataset
+    empty = store(teacher(live), data.select([0]), tmp_path / "k", 4)
+    goal = objective(kind="soft_label", stored=True, **PLAIN)
+    made = goal.trainer(
+        tiny.model(2), tiny.tokenizer(), rows().select(range(1, 8)), tmp_path / "t", 1, Teaching(stored=empty)
+    )
+    made.train()
+    plain = trainer(Sft.model_validate(PLAIN), tmp_path / "sft", data=rows().select(range(1, 8)))
+    plain.train()
+    assert (weights(made) - weights(plain)).abs().max() < 1e-6
+
+
+def test_rows_without_stored_numbers_are_told_and_many_are_refused(tmp_path: Path) -> None:
+    """The preflight says how much is covered; another tokenizer, or edited answers, would leave nothing."""
+    live = objective(kind="soft_label", **PLAIN)
+    data = trainer(live, tmp_path / "rows").train_dataset
+    goal = objective(kind="soft_label", stored=True, **PLAIN)
+    some = goal.examine(data, Teaching(stored=store(teacher(live), data.select(range(6)), tmp_path / "a", 4)))
+    few = goal.examine(data, Teaching(stored=store(teacher(live), data.select(range(2)), tmp_path / "b", 4)))
+    assert [f.fault.reason for f in some] == ["stored", "not_stored"] and "(4 each)" in some[0].fault.what
+    assert (some[1].rows, some[1].id, some[1].fault.refused) == (2, "r6", False)
+    assert (few[1].rows, few[1].fault.refused) == (6, True)
