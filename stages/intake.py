@@ -165,6 +165,8 @@ def to_record(row: dict[str, Any], where: str) -> Record:
         said = [m.model_dump() for m in messages]
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{where}: not a conversation: {' '.join(str(error).split())[:200]}") from error
+    if not messages and {"chosen", "rejected"} <= row.keys():
+        raise UsageError(f"{where}: is a preference pair, which the objectives dpo and dpkd train on")
     if not messages:
         raise UsageError(
             f"{where}: holds no example; it needs `messages`, `prompt` and `completion`, "

@@ -51,6 +51,7 @@ class Reader:
     def __init__(self, trainer: Any, teacher: Iterable[str] = ()) -> None:
         self.tokenizer = trainer.processing_class
         self.template: str | None = getattr(trainer, "chat_template", None)  # TRL's own in place of the tokenizer's
+        self._trains_turns = hasattr(trainer.args, "assistant_only_loss")
         self.ends = _ends(self.tokenizer, trainer.model.generation_config)
         own = control_tokens(self.tokenizer)
         self._own, self._foreign = _any_of(own), _any_of(frozenset(teacher) - own)
@@ -59,7 +60,7 @@ class Reader:
 
     def faults(self, row: dict[str, Any], fed: Fed) -> Iterator[Fault]:
         """All of one row: `fed` is not cut."""
-        yield from self._control(row)
+        yield from self._control(row, fed)
         if all(label == MASKED for label in fed.labels):
             yield Fault("nothing_trained", "every token is masked, so nothing of it is learned", OWN)
             return
@@ -82,9 +83,9 @@ class Reader:
         """The text in stretches that are trained (True) or masked."""
         return [(self.tokenizer.decode(ids), trained) for ids, trained in _stretches(fed)]
 
-    def _control(self, row: dict[str, Any]) -> Iterator[Fault]:
+    def _control(self, row: dict[str, Any], fed: Fed) -> Iterator[Fault]:
         """Control tokens written out in the text."""
-        text = "\n".join(_contents(row))
+        text = "\n".join(_contents(row, fed))
         for reason, pattern, why in (
             ("control_token", self._own, "the student reads it as a control token, not as text"),
             ("teacher_token", self._foreign, "a control token of the teacher, which is plain text to the student"),
@@ -96,7 +97,7 @@ class Reader:
     def _answer(self, row: dict[str, Any], fed: Fed) -> Iterator[Fault]:
         """An answer of which the template leaves something out."""
         said = _squeezed(self.tokenizer.decode(fed.ids))
-        answers = _contents({column: turns for column, turns in row.items() if column != "prompt"})
+        answers = _contents({column: turns for column, turns in row.items() if column != "prompt"}, fed)
         whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in answers)
         if not any(_squeezed(self.tokenizer.decode(ids)) in said for ids in whole):
             trained = next(self.tokenizer.decode(ids) for ids, on in _stretches(fed) if on)
@@ -145,7 +146,8 @@ class Reader:
         from trl.chat_template_utils import get_training_chat_template
 
         try:
-            return None if self.template is not None else get_training_chat_template(self.tokenizer)
+            takes_it = self.template is None and self._trains_turns
+            return get_training_chat_template(self.tokenizer) if takes_it else None
         except ValueError:  # a template TRL has not seen
             return None
 
@@ -191,10 +193,11 @@ def _any_of(tokens: frozenset[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, longest_first))) if tokens else None
 
 
-def _contents(row: dict[str, Any]) -> Iterator[str]:
-    """The texts of all turns of a row, whatever its columns are called."""
-    for value in row.values():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
+def _contents(row: dict[str, Any], fed: Fed) -> Iterator[str]:
+    """The texts of all turns of a row that are in one sequence of it, whatever its columns are called."""
+    for column, value in row.items():
+        here = not fed.of or column in ("prompt", fed.of)
+        if here and isinstance(value, list) and value and isinstance(value[0], dict):
             yield from (turn["content"] for turn in value)
 
 

@@ -158,7 +158,7 @@ def _trainer(lesson: Lesson, objective: Objective, data: Any) -> Any:
         return objective.trainer(model, tokenizer, data, lesson.work / "checkpoints", lesson.seed, teaching)
     except UsageError:
         raise
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, NotImplementedError) as error:
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())[:400]}") from error
 
 

@@ -8,7 +8,7 @@ from stages.preflight import UNKNOWN, Example, Preflight
 from stages.tables_train import report
 
 EXAMPLE = Example("r0", [("<s>a fox?", False), ("A [bold] fox.\x1b[2J</s>", True)])
-FOUND = Preflight(1200, 90_000, 60_000, 300, "r7", 12, 3, 450, 3.0, [UNKNOWN], [EXAMPLE], None)
+FOUND = Preflight(1200, 90_000, 60_000, 300, "r7", 12, 3, 3, 450, 3.0, [UNKNOWN], [EXAMPLE], None, 40, 100)
 
 
 def printed(seconds: float | None, *, colour: bool) -> str:
@@ -36,6 +36,7 @@ def test_the_figures_are_there() -> None:
     text = printed(125, colour=False)
     for words in ("1,200", "90,000", "66.7% of them", "300 tokens (record r7)", "12, 3 of them left out", "450"):
         assert words in text
+    assert "student      40 parameters" in text and "teacher      100 parameters, 2.5 times the student" in text
     assert "about 2:05" in text and "unknown" not in text.split("note:")[0]
     assert "note: the teacher's tokenizer is not here" in text
     assert "unknown: no earlier version" in printed(None, colour=False)
