@@ -44,7 +44,7 @@ def test_the_figures_are_there() -> None:
 
 def test_long_texts_lose_their_middle() -> None:
     """Both ends of a stretch stay to be seen."""
-    long = Preflight(*FOUND[:10], [Example("r0", [("begin " + "x " * 3000 + " end", True)])], None)
+    long = Preflight(*FOUND[:11], [Example("r0", [("begin " + "x " * 3000 + " end", True)])], None)
     file = io.StringIO()
     Console(file=file, width=500).print(report(long, None))
     assert "[[begin x x" in file.getvalue() and "x x  end]]" in file.getvalue() and len(file.getvalue()) < 1500
