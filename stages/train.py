@@ -214,7 +214,8 @@ class Train(Stage):
             f"({manifest.figures['parameters']:,} parameters). Made by version `{manifest.version}`; "
             "its `manifest.json` holds every setting."
         )
-        return "\n".join([*front, "---", f"# {job.run.path.name} student", "", text, ""])
+        more = self.objective.card(manifest.figures)
+        return "\n".join([*front, "---", f"# {job.run.path.name} student", "", text, "", *([more, ""] if more else [])])
 
 
 def _sizes(found: Preflight, teacher: Engine | None) -> dict[str, Any]:

@@ -15,4 +15,4 @@ class Attention(Distil):
     alpha: Annotated[
         float, Field(ge=0, le=1, description="weight of the soft labels; 1 - alpha is cross-entropy's")
     ] = 0.0
-    attention: Transfer
+    attention: Annotated[Transfer, Field(description="where layers look, beside the words")]

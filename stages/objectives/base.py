@@ -131,3 +131,7 @@ class Objective(Component):
     def figures(self, trainer: Any) -> dict[str, Any]:
         """What the manifest should say of a finished training, besides steps and loss."""
         return {}
+
+    def card(self, figures: dict[str, Any]) -> str:
+        """A paragraph for the model's card, by the manifest's figures; "" for none."""
+        return ""

@@ -22,12 +22,12 @@ class Distil(Tuning):
     """
 
     alpha: Annotated[float, Field(ge=0, le=1, description="weight of the soft labels; 1 - alpha is cross-entropy's")]
-    divergence: Divergence = "forward_kl"
+    divergence: Annotated[Divergence, Field(description="D(teacher, student), per token")] = "forward_kl"
     beta: Annotated[float, Field(gt=0, lt=1, description="of jsd: the teacher's share of the mixture")] = 0.5
     skew: Annotated[float, Field(gt=0, lt=1, description="of skew_kl and skew_rkl: what is mixed in")] = 0.1
     temperature: Annotated[float, Field(gt=0, description="softens both; the loss is multiplied by its square")] = 2.0
-    features: Features | None = None
-    attention: Attention | None = None
+    features: Annotated[Features | None, Field(description="hidden states of layers, beside the words")] = None
+    attention: Annotated[Attention | None, Field(description="where layers look, beside the words")] = None
 
     @model_validator(mode="after")
     def _packs_what_stays_apart(self) -> Self:

@@ -15,4 +15,4 @@ class Feature(Distil):
     alpha: Annotated[
         float, Field(ge=0, le=1, description="weight of the soft labels; 1 - alpha is cross-entropy's")
     ] = 0.0
-    features: Features
+    features: Annotated[Features, Field(description="hidden states of layers, beside the words")]

@@ -1,5 +1,6 @@
 """What every objective over a TRL trainer shares: the settings people change, and the rest as they are."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -63,7 +64,7 @@ class Tuning(Objective):
     def steps(self, rows: int) -> int:
         """Optimizer steps of the whole training, without packing."""
         batch = self.per_device_train_batch_size * self.gradient_accumulation_steps
-        return max(1, round(-(-rows // batch) * self.num_train_epochs))
+        return max(1, math.ceil(-(-rows // batch) * self.num_train_epochs))
 
     def settings(self) -> dict[str, Any]:
         """The fields that TRL's config takes under the same name."""

@@ -20,7 +20,7 @@ class BornAgain(Schedule):
     """
 
     kind: Literal["born_again"] = "born_again"
-    generations: Annotated[int, Field(ge=2, le=20)] = 3
+    generations: Annotated[int, Field(ge=2, le=20, description="how often the student is trained")] = 3
 
     def run(self, lesson: Lesson, school: School) -> Result:
         """Train generation after generation; without held-out answers the last is kept."""

@@ -74,5 +74,9 @@ def required(kind: str, folder: Path) -> dict[str, Any]:
         "words": {"banned": ["robot"]},
         "language": {"want": "ko"},
         "mixture": {"by": "task"},
+        "feature": {"features": {"layers": [[0, 0]]}},
+        "attention": {"attention": {"layers": [[0, 0]]}},
+        "cascade": {"through": [{"model": "middle"}]},
+        "private": {"epsilon": 3},
     }
     return settings.get(kind, {})
