@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from pipeline import machine
+from pipeline import console, machine
 from pipeline.component import Knob
 from pipeline.engines.base import Engine
 from pipeline.engines.vllm_session import VllmSession
@@ -73,6 +73,8 @@ class Vllm(Engine):
         if not model.local and self.revision:
             arguments["revision"] = self.revision
         if not machine.gpus():
+            if self.engine.get("speculative_config"):
+                console.warn("with a draft model vLLM's CPU build is right at temperature 0 only (vllm issue 55005)")
             refuse_too_large(model, arguments["dtype"])
             arguments |= _cpu_settings(self.max_model_len, self._workers())
         return VllmSession(model, arguments | self.engine, log)
