@@ -28,7 +28,7 @@ PIP := $(PY) -m pip --no-input --disable-pip-version-check
 INSTALL := $(PIP) install -qq --no-compile
 PIP_PIN := $(shell grep -o '^pip==[^ ]*' locks/cpu.txt)
 # Imports what a run will, so that a broken environment shows here, and the first run finds its bytecode.
-SMOKE := from vllm import LLM; import vllm.model_executor.models.llama, vllm.v1.worker.$(KIND)_worker, datasets, gguf, peft, sklearn.cluster, sentence_transformers, torch; \
+SMOKE := from vllm import LLM; import vllm.model_executor.models.llama, vllm.v1.worker.$(KIND)_worker, datasets, gguf, onnxruntime, peft, sklearn.cluster, sentence_transformers, torch; \
 	from transformers import AutoModelForCausalLM, LlamaForCausalLM; from trl import SFTTrainer; import pipeline.cli
 
 help: ## list the targets

@@ -12,6 +12,7 @@ import typer
 
 from pipeline import __version__, console
 from pipeline.cli_look import Input, Json, Limit, PlanPath, Quiet, Set, look, open_plan, put
+from pipeline.cli_ship import ship
 from pipeline.cli_speculate import speculation
 from pipeline.cli_stages import work
 from pipeline.errors import Interrupted, PipelineError, UsageError
@@ -131,7 +132,7 @@ def memo(
     console.print_out(table)
 
 
-for group in (work, speculation, look, aside):  # the order of the help
+for group in (work, ship, speculation, look, aside):  # the order of the help
     app.add_typer(group)
 
 

@@ -73,6 +73,9 @@ def _packages() -> list[Finding]:
         "scikit-learn": ("curate", "sklearn"),
         "matplotlib": ("the map of curate", "matplotlib"),
         "kiwipiepy": ("Korean topics of curate", "kiwipiepy"),
+        "opacus": ("train on private rows", "opacus"),
+        "onnxruntime": ("export to ONNX", "onnxruntime"),
+        "gguf": ("export to GGUF", "gguf"),
     }
     return [_package(name, use, module) for name, (use, module) in wanted.items()]
 
