@@ -52,6 +52,17 @@ def _meminfo(name: str) -> int:
 
 
 @cache
+def bf16() -> bool:
+    """Whether the CPU has instructions for bfloat16 (others are many times slower); True where it does not tell."""
+    try:
+        said = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    flags = next((line.split() for line in said.splitlines() if line.startswith(("flags", "Features"))), [])
+    return not flags or any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+@cache
 def gpus() -> tuple[str, ...]:
     """Names of the NVIDIA GPUs this process may use."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):

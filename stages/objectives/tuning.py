@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from pipeline import machine
 from pipeline.component import Component
 from pipeline.errors import UsageError
 from pipeline.records import Record
@@ -78,6 +79,13 @@ class Tuning(Objective):
         cuda = torch.cuda.is_available()
         if not cuda and self.config.get("use_cpu") is False:
             raise UsageError("train.objective.config.use_cpu is false, and there is no GPU here", hint="leave it out")
+        if not cuda and self.config.get("fp16"):
+            raise UsageError("train.objective.config.fp16 needs a GPU, and there is none here", hint="leave it out")
+        if not cuda and self.config.get("bf16") and not machine.bf16():
+            raise UsageError(
+                "train.objective.config.bf16: this CPU has no instructions for it, and there is no GPU here",
+                hint="leave it out: a CPU trains in float32",
+            )
         steps = self.steps(rows)
         arguments = {
             "output_dir": str(folder),

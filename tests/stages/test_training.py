@@ -108,16 +108,20 @@ def test_halving() -> None:
     ("config", "why"),
     [
         ({"use_cpu": False}, "there is no GPU here"),
-        ({"bf16": True, "use_cpu": False}, "there is no GPU here"),
+        ({"fp16": True}, "fp16 needs a GPU"),
+        ({"bf16": True}, "this CPU has no instructions for it"),
         ({"no_such": 1}, "no_such"),
     ],
 )
-def test_what_this_machine_has_not(workshop: Workshop, config: dict[str, Any], why: str) -> None:
-    """A GPU that is not there is said before the first step."""
+def test_what_this_machine_has_not(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], why: str
+) -> None:
+    """A GPU that is not there, or a CPU without bfloat16, is said before the first step."""
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is one")
+    monkeypatch.setattr("pipeline.machine.bf16", lambda: False)
     with pytest.raises(UsageError, match=why):
         trained(workshop, objective=SFT | {"config": config})
 
