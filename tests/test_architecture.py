@@ -26,7 +26,14 @@ FLOORS = (
     {"run"},
     {"job"},
 )
-DOOR = ("pipeline.cli", "pipeline.cli_look", "pipeline.cli_ship", "pipeline.cli_speculate", "pipeline.cli_stages")
+DOOR = (
+    "pipeline.cli",
+    "pipeline.cli_keep",
+    "pipeline.cli_look",
+    "pipeline.cli_ship",
+    "pipeline.cli_speculate",
+    "pipeline.cli_stages",
+)
 HEAVY = ("torch", "transformers", "vllm", "numpy")
 FILES = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
 
