@@ -13,6 +13,7 @@ import typer
 from pipeline import __version__, console
 from pipeline.cli_keep import keeping
 from pipeline.cli_look import Input, Json, Limit, PlanPath, Quiet, Set, look, open_plan, put
+from pipeline.cli_publish import publishing
 from pipeline.cli_ship import ship
 from pipeline.cli_speculate import speculation
 from pipeline.cli_stages import work
@@ -133,7 +134,7 @@ def memo(
     console.print_out(table)
 
 
-for group in (work, ship, speculation, look, keeping, aside):  # the order of the help
+for group in (work, ship, speculation, look, publishing, keeping, aside):  # the order of the help
     app.add_typer(group)
 
 

@@ -172,9 +172,14 @@ def to_record(row: dict[str, Any], where: str) -> Record:
             f"{where}: holds no example; it needs `messages`, `prompt` and `completion`, "
             "`instruction` and `output`, or `conversations`"
         )
+    turns = row.get("messages") or row.get("completion")
+    last = turns[-1] if isinstance(turns, list) and turns else {}
     own = _own_id(row.get("id")) or digest(said)
     meta = {k: v for k, v in row.items() if k not in used and k != "id"}
-    return Record(id=own, task="given", messages=messages, seeds=[own], checks=[Check(name="given")], meta=meta)
+    return Record(
+        id=own, task="given", messages=messages, reasoning=str(last.get("reasoning_content") or ""), seeds=[own],
+        checks=[Check(name="given")], meta=meta,
+    )  # fmt: skip
 
 
 def _own_id(value: Any) -> str:

@@ -30,6 +30,7 @@ DOOR = (
     "pipeline.cli",
     "pipeline.cli_keep",
     "pipeline.cli_look",
+    "pipeline.cli_publish",
     "pipeline.cli_ship",
     "pipeline.cli_speculate",
     "pipeline.cli_stages",
