@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__, console
+from pipeline.cli_ask import ask
 from pipeline.cli_keep import keeping
 from pipeline.cli_look import Input, Json, Limit, PlanPath, Quiet, Set, look, open_plan, put
 from pipeline.cli_publish import publishing
@@ -134,7 +135,7 @@ def memo(
     console.print_out(table)
 
 
-for group in (work, ship, speculation, look, publishing, keeping, aside):  # the order of the help
+for group in (work, ship, speculation, look, ask, publishing, keeping, aside):  # the order of the help
     app.add_typer(group)
 
 

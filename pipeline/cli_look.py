@@ -1,6 +1,7 @@
 """Commands that only look: nothing here opens a model, and only `review` writes. And the options all commands share."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import orjson
 import typer
 
 from pipeline import console, doctor
+from pipeline.cli_pager import paged
 from pipeline.errors import UsageError
 from pipeline.run import Run, runs_home
 from pipeline.store import Shard
@@ -119,13 +121,20 @@ def show(
         str, typer.Option("--dropped", metavar="[REASON]", help="Dropped rows, of one reason or filter.")
     ] = "",
     heldout: Annotated[bool, typer.Option("--heldout", help="Held-out rows.")] = False,
-    n: Annotated[int, typer.Option("-n", min=0, help="How many rows.")] = 5,
+    n: Annotated[int | None, typer.Option("-n", min=0, help="How many rows: 5, or those of the sample.")] = None,
     where: Annotated[str, typer.Option("--where", metavar="SQL", help='For example "scores.judge < 3".')] = "",
+    sample: Annotated[int | None, typer.Option("--sample", metavar="N", min=1, help="N rows, drawn by chance.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the sample; the plan's when left out.")] = None,
+    columns: Annotated[
+        str, typer.Option("--columns", metavar="NAMES", help="A table: id,scores.judge,meta.topic,answer")
+    ] = "",
     version: Annotated[str, typer.Option("--version", help="Another version than the current one.")] = "",
     overrides: Set = [],  # noqa: B006
     json: Json = False,
 ) -> None:
-    """Rows of a stage: kept ones, or dropped ones with their reasons."""
+    """Rows of a stage: kept ones, or dropped ones with their reasons. With --json one object a line."""
+    from itertools import islice
+
     from stages import show as rows
 
     loaded, run_ = open_plan(plan, overrides)
@@ -133,25 +142,34 @@ def show(
     found = run_.pick(stage, version) if version else run_.current(stage)
     if found is None:
         raise UsageError(f"{stage} has not been run", hint=f"pipeline {stage} {plan}")
-    if stage in ("train", "evaluate"):
-        put(rows.lines(found.path / ("metrics.jsonl" if stage == "train" else "samples.jsonl"), n))
-        return
     shard: Shard = "dropped" if dropped else "heldout" if heldout else "kept"
-    records = rows.rows(found, shard, dropped, where)
-    _show_rows(records, n, json=json)
+    wanted = rows.Wanted(shard, dropped, where, sample, loaded.seed if seed is None else seed)
+    lines = islice(rows.rows(found, wanted), n if n is not None else sample or 5)
+    with paged():
+        if names := [name.strip() for name in columns.split(",") if name.strip()]:
+            _in_columns(rows.columns(found, shard, lines, names), names, json=json)
+        else:
+            _one_by_one(lines, json=json)
 
 
-def _show_rows(records: Any, n: int, *, json: bool) -> None:
-    from itertools import islice
-
-    from stages import tables
+def _in_columns(rows: Iterator[dict[str, Any]], names: list[str], *, json: bool) -> None:
+    from stages import tables_show
 
     if json:
-        for record in islice(records, n):
-            sys.stdout.buffer.write(record.line())
+        _one_by_one((orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows), json=True)
+    else:
+        console.print_out(tables_show.table(list(rows), names))
+
+
+def _one_by_one(lines: Iterator[bytes], *, json: bool) -> None:
+    from stages import tables_show
+
+    if json:
+        for line in lines:
+            sys.stdout.buffer.write(line)
         return
-    for record in islice(records, n):
-        console.print_out(tables.card(record, 2000))
+    for card in tables_show.cards(lines):
+        console.print_out(card)
         console.print_out()
 
 
