@@ -10,7 +10,7 @@ from pipeline.errors import UsageError
 from stages.objectives.base import NOBODY, LearnsFrom, Model, Teaching
 from stages.objectives.divergence import Divergence
 from stages.objectives.layers import Attention, Features, require_layers, require_relations
-from stages.objectives.sft import Sft
+from stages.objectives.sft import as_sft
 from stages.objectives.tuning import Tuning
 
 
@@ -59,8 +59,7 @@ class Distil(Tuning):
 
     def draft(self, *, whole: bool) -> Tuning:
         """Rows are those of `sft`."""
-        shared = {name: getattr(self, name) for name in Tuning.model_fields if name != "kind"}
-        return Sft(**shared).draft(whole=whole)
+        return as_sft(self).draft(whole=whole)
 
     def trainer(
         self, model: Any, tokenizer: Any, rows: Any, folder: Path, seed: int, teaching: Teaching = NOBODY

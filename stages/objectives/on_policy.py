@@ -10,7 +10,7 @@ from pydantic import Field
 from pipeline.errors import UsageError
 from stages.objectives.base import NOBODY, LearnsFrom, Model, Teaching
 from stages.objectives.distil import require_same_tokens
-from stages.objectives.sft import Sft
+from stages.objectives.sft import Sft, as_sft
 from stages.objectives.tuning import Tuning
 
 
@@ -75,9 +75,8 @@ class OnPolicy(Tuning):
                 if known
                 else f"names are those of trl.{self.config_class}",
             )
-        shared = {name: getattr(self, name) for name in Tuning.model_fields if name not in ("kind", "config")}
         config = {name: value for name, value in self.config.items() if name in theirs}
-        return Sft(**shared, config=config).draft(whole=whole)
+        return as_sft(self.model_copy(update={"config": config})).draft(whole=whole)
 
     def settings(self) -> dict[str, Any]:
         """One of the trainer's batches is one step: it writes for all of it, then goes through it in parts."""

@@ -22,6 +22,11 @@ class Sft(Tuning):
         )
 
 
+def as_sft(goal: Tuning) -> Sft:
+    """`sft` over the same rows with the same settings: what prepares rows for objectives with another loss."""
+    return Sft(**{name: getattr(goal, name) for name in Tuning.model_fields if name != "kind"})
+
+
 def trainer_class(config: Any) -> Any:
     """TRL's SFTTrainer; on a CPU with the same loss computed at the trained positions only, which is faster there."""
     from trl import SFTTrainer

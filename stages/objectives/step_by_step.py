@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.errors import UsageError
 from pipeline.records import Record
 from stages.objectives.base import NOBODY, Given, Left, Teaching
-from stages.objectives.sft import Sft
+from stages.objectives.sft import as_sft
 from stages.objectives.tuning import Tuning
 
 
@@ -64,8 +64,7 @@ class StepByStep(Tuning):
 
     def draft(self, *, whole: bool) -> Tuning:
         """Rows are those of `sft`."""
-        shared = {name: getattr(self, name) for name in Tuning.model_fields if name != "kind"}
-        return Sft(**shared).draft(whole=whole)
+        return as_sft(self).draft(whole=whole)
 
     def trainer(
         self, model: Any, tokenizer: Any, rows: Any, folder: Path, seed: int, teaching: Teaching = NOBODY

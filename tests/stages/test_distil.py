@@ -34,6 +34,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "relations": {"kind": "attention", "attention": RELATIONS, "alpha": 0.5},
     "all": {"kind": "soft_label", "features": {"layers": [[1, 3]], "weight": 0.1}, "attention": RELATIONS},
 }
+ALL: dict[str, dict[str, Any]] = KINDS | {"sft": {"kind": "sft"}}
 
 
 def objective(**settings: Any) -> Any:
@@ -104,26 +105,26 @@ def test_nothing_is_to_be_learned_from_oneself(divergence: str, tmp_path: Path) 
     assert made.state.log_history[0]["kd"] == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_step_does_not_depend_on_how_its_rows_are_batched(name: str, tmp_path: Path) -> None:
     """4 x 1, 2 x 2 and 1 x 4 rows to a step are the same step, although their answers differ in length."""
     found = []
     for size, times in ((4, 1), (2, 2), (1, 4)):
         split = {"per_device_train_batch_size": size, "gradient_accumulation_steps": times}
-        found.append(learned(objective(**PLAIN | KINDS[name] | split), tmp_path / str(size)))
-    start = weights(trainer(objective(**PLAIN | KINDS[name]), tmp_path / "s"))
+        found.append(learned(objective(**PLAIN | ALL[name] | split), tmp_path / str(size)))
+    start = weights(trainer(objective(**PLAIN | ALL[name]), tmp_path / "s"))
     assert (found[0] - start).abs().max() > 1e-3
     assert (found[0] - found[1]).abs().max() < 1e-6
     assert (found[0] - found[2]).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ["soft_label", "cosine"])
+@pytest.mark.parametrize("name", ["sft", "soft_label", "cosine"])
 def test_packed_rows_teach_what_rows_do(name: str, tmp_path: Path) -> None:
     """One packed row of several is as good as each by itself, for teacher and student."""
     whole = PLAIN | {"per_device_train_batch_size": 8}
-    apart = learned(objective(**whole | KINDS[name]), tmp_path / "a")
+    apart = learned(objective(**whole | ALL[name]), tmp_path / "a")
     packing = {"config": whole["config"] | {"packing": True}, "max_length": 120}
-    packed = trainer(objective(**whole | KINDS[name] | packing), tmp_path / "p")
+    packed = trainer(objective(**whole | ALL[name] | packing), tmp_path / "p")
     assert len(packed.train_dataset) < 8
     packed.train()
     assert (weights(packed) - apart).abs().max() < 1e-5
@@ -171,11 +172,11 @@ def test_adapters_learn_too(name: str, tmp_path: Path) -> None:
     assert all((p == base[n]).all() for n, p in made.model.named_parameters() if n in base)
 
 
-@pytest.mark.parametrize("name", ["soft_label", "mse", "relations"])
+@pytest.mark.parametrize("name", ["sft", "soft_label", "mse", "relations"])
 def test_a_resumed_training_is_the_one_that_was_not_stopped(name: str, tmp_path: Path) -> None:
     """Student, optimizer and projectors go on from the checkpoint."""
     config = {"save_strategy": "steps", "save_steps": 2, "save_total_limit": 5}
-    goal = objective(**PLAIN | {"config": config, "num_train_epochs": 3, "learning_rate": 0.01} | KINDS[name])
+    goal = objective(**PLAIN | {"config": config, "num_train_epochs": 3, "learning_rate": 0.01} | ALL[name])
     whole = trainer(goal, tmp_path / "whole")
     whole.train()
     again = trainer(goal, tmp_path / "again")
