@@ -15,6 +15,7 @@ from pipeline.cli_ask import ask
 from pipeline.cli_keep import keeping
 from pipeline.cli_look import Input, Json, Limit, PlanPath, Quiet, Set, look, open_plan, put
 from pipeline.cli_publish import publishing
+from pipeline.cli_report import reporting
 from pipeline.cli_ship import ship
 from pipeline.cli_speculate import speculation
 from pipeline.cli_stages import work
@@ -135,7 +136,7 @@ def memo(
     console.print_out(table)
 
 
-for group in (work, ship, speculation, look, ask, publishing, keeping, aside):  # the order of the help
+for group in (work, ship, speculation, look, ask, reporting, publishing, keeping, aside):  # the order of the help
     app.add_typer(group)
 
 

@@ -32,6 +32,7 @@ DOOR = (
     "pipeline.cli_keep",
     "pipeline.cli_look",
     "pipeline.cli_publish",
+    "pipeline.cli_report",
     "pipeline.cli_ship",
     "pipeline.cli_speculate",
     "pipeline.cli_stages",
