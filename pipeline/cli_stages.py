@@ -170,6 +170,10 @@ def evaluate(
     input: Input = "",
     limit: Limit = None,
     again: Again = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="A B", help="Two evaluations side by side: 0001 0002, or folders."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -177,4 +181,19 @@ def evaluate(
     from stages import flow
 
     console.set_quiet(quiet)
-    _work(plan, lambda p: ["evaluate"], overrides, flow.Options(input=input, limit=limit, again=again), json=json)
+    if compare is None:
+        options = flow.Options(input=input, limit=limit, again=again)
+        _work(plan, lambda p: ["evaluate"], overrides, options, json=json)
+        return
+    from stages import compare as beside
+    from stages import tables_evaluate
+
+    loaded, run_ = open_plan(plan, overrides)
+    before, after = (beside.named(run_, name) for name in compare)
+    found = beside.compare(before, after, loaded.seed)
+    if json:
+        put(found.plain())
+        return
+    console.print_out(tables_evaluate.compared(found))
+    for note in found.notes:
+        console.print_out(f"differs: {note}")

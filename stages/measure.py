@@ -1,45 +1,34 @@
 """Measure one model in a process of its own, so that its peak memory is its own.
 
-Called as `python -m stages.measure`; reads a job as one JSON line on stdin, writes JSON lines to stdout:
-`{"advance": n}` as it goes, `{"result": {...}}` at the end. It ends when its parent does.
+Called as `python -m stages.measure`; see `stages.child`. How likely it finds texts, what it answers, how fast it is,
+what it takes. Answers come from the transformers engine: every setting of the sampling acts, and no answer depends on
+which others are written beside it.
 """
 
-import math
 import os
 import resource
-import sys
-import threading
+import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
+from pipeline.engines.base import Request, Sampling
+from pipeline.engines.transformers_session import TransformersSession
+from pipeline.records import Message
+from stages import child
+from stages.student import count, load
 
-from stages.student import load
-
+Turns = list[dict[str, str]]
 SPEED_TOKENS = 48
+SPEED_PROMPTS = 8
+FIRST_PROMPTS = 5  # prompts, each alone, whose first token is timed
+BATCH_TOKENS = 8192  # prompts and answers under way at once
+FOREVER = 1 << 30  # the context of a model that names none
 
 
-def main() -> None:
-    """Read the job, measure, report."""
-    job = orjson.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    report = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever libraries print goes to the log with stderr
-
-    def tell(row: dict[str, Any]) -> None:
-        report.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-
-    tell({"result": measure(job, tell)})
-
-
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
-
-
-def measure(job: dict[str, Any], tell: Any) -> dict[str, Any]:
-    """Perplexity on held-out answers, then speed and samples on held-out prompts."""
+def measure(job: dict[str, Any], advance: child.Advance) -> dict[str, Any]:
+    """`conversations` and `texts` are read, `asked` and `probes` answered; losses are pairs of nats and tokens."""
     import torch
 
     torch.manual_seed(job["seed"])
@@ -48,23 +37,25 @@ def measure(job: dict[str, Any], tell: Any) -> dict[str, Any]:
     if device == "cpu":
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     model.to(device).eval()
-    nll, tokens, size = 0.0, 0, 0
+    losses, texts = [], []
     for conversation in job["conversations"]:
-        loss, count = answer_loss(model, tokenizer, conversation)
-        nll, tokens, size = nll + loss, tokens + count, size + len(conversation[-1]["content"].encode())
-        tell({"advance": 1})
-    batch = prompts(model, tokenizer, job)
-    samples = generate(model, tokenizer, batch, job["sampling"]) if batch is not None else []
-    tell({"advance": 1})
-    rate = speed(model, tokenizer, batch) if batch is not None else 0.0
+        losses.append(answer_loss(model, tokenizer, conversation))
+        advance(1)
+    for text in job["texts"]:
+        texts.append(
+            answer_loss(model, tokenizer, text) if isinstance(text, list) else text_loss(model, tokenizer, text)
+        )
+        advance(1)
+    sampling = Sampling.model_validate(job["sampling"])
+    asked, probes = job["asked"], job["probes"]
     return {
-        "perplexity": math.exp(nll / tokens) if tokens else None,
-        "bits_per_byte": nll / math.log(2) / size if size else None,
-        "tokens": tokens,
-        "tokens_per_second": rate,
+        "losses": losses,
+        "texts": texts,
+        "answers": answers(model, tokenizer, asked, sampling, job["seed"], advance),
+        "probes": answers(model, tokenizer, probes, sampling.model_copy(update={"temperature": 0.0}), 0, advance),
+        **speed(model, tokenizer, (asked or [c[:-1] for c in job["conversations"]])[:SPEED_PROMPTS]),
         "peak_memory": peak_memory(device),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "samples": samples,
+        "parameters": count(model),
     }
 
 
@@ -91,42 +82,69 @@ def answer_logprobs(model: Any, tokenizer: Any, conversation: list[dict[str, str
     return logprobs.gather(-1, ids[0, start:, None]).squeeze(1)
 
 
-def generate(model: Any, tokenizer: Any, batch: Any, sampling: dict[str, Any]) -> list[str]:
-    """Answers to a batch of prompts under the plan's sampling."""
+def text_loss(model: Any, tokenizer: Any, text: str) -> tuple[float, int]:
+    """Summed cross-entropy in nats of a text by itself, outside of any chat, and its tokens."""
     import torch
 
-    drawn = sampling["temperature"] > 0
-    how = {"temperature": sampling["temperature"], "top_p": sampling["top_p"]} if drawn else {}
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    whole = torch.tensor([[begin, *ids]], device=model.device)
     with torch.inference_mode():
-        out = model.generate(
-            **batch, do_sample=drawn, max_new_tokens=sampling["max_tokens"], pad_token_id=tokenizer.pad_token_id, **how
-        )
-    answers = out[:, batch["input_ids"].shape[1] :]
-    return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+        logprobs = model(whole, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+    return -logprobs.gather(-1, whole[0, 1:, None]).sum().item(), len(ids)
 
 
-def speed(model: Any, tokenizer: Any, batch: Any) -> float:
-    """Tokens per second of greedy decoding, the same number of tokens for every model: no early end counts."""
+def answers(
+    model: Any, tokenizer: Any, asked: Sequence[Turns], sampling: Sampling, seed: int, advance: child.Advance
+) -> list[dict[str, Any]]:
+    """What the model says to each conversation, whether it ended by itself, and why where it could say nothing."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None) or FOREVER
+    session = TransformersSession(model, tokenizer, most, BATCH_TOKENS, None)
+    requests = [
+        Request(id=str(n), messages=tuple(Message.model_validate(turn) for turn in turns), sampling=sampling,
+                seed=seed * 1_000_003 + n)
+        for n, turns in enumerate(asked)
+    ]  # fmt: skip
+    said: dict[str, dict[str, Any]] = {}
+    for finished in session.complete(requests):
+        for request, completion in finished:
+            ended = completion.finish_reason == "stop"
+            said[request.id] = {"text": completion.text.strip(), "ended": ended, "error": completion.error}
+        advance(len(finished))
+    return [said[request.id] for request in requests]
+
+
+def speed(model: Any, tokenizer: Any, asked: Sequence[Turns]) -> dict[str, float]:
+    """Tokens a second of greedy decoding, the same number of tokens for every model: no early end counts.
+
+    And the seconds to the first token of a prompt that comes alone, the median of a few.
+    """
     import torch
 
-    fixed = {"do_sample": False, "pad_token_id": tokenizer.pad_token_id}
-    with torch.inference_mode():
-        model.generate(**batch, min_new_tokens=4, max_new_tokens=4, **fixed)  # warm up
+    def timed(batch: Any, tokens: int) -> float:
         started = time.monotonic()
-        out = model.generate(**batch, min_new_tokens=SPEED_TOKENS, max_new_tokens=SPEED_TOKENS, **fixed)
-    made = out.shape[0] * (out.shape[1] - batch["input_ids"].shape[1])
-    return float(made / (time.monotonic() - started))
+        model.generate(
+            **batch, do_sample=False, pad_token_id=tokenizer.pad_token_id, min_new_tokens=tokens, max_new_tokens=tokens
+        )
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.monotonic() - started
+
+    with torch.inference_mode():
+        batch = prompts(model, tokenizer, asked)
+        timed(batch, 4)  # warm up
+        seconds = timed(batch, SPEED_TOKENS)
+        alone = [prompts(model, tokenizer, [turns]) for turns in asked[:FIRST_PROMPTS]]
+        first = statistics.median(timed(one, 1) for one in alone)
+    return {"tokens_per_second": len(asked) * SPEED_TOKENS / seconds, "first_token_seconds": first}
 
 
-def prompts(model: Any, tokenizer: Any, job: dict[str, Any]) -> Any:
-    """The first held-out prompts as one left-padded batch; None where the plan wants none."""
-    asked = [c[:-1] for c in job["conversations"][: job["samples"]]]
-    if not asked:
-        return None
+def prompts(model: Any, tokenizer: Any, asked: Sequence[Turns]) -> Any:
+    """Prompts as one left-padded batch."""
     tokenizer.padding_side = "left"
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer.apply_chat_template(
-        asked, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+        list(asked), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
     ).to(model.device)
 
 
@@ -144,4 +162,4 @@ def peak_memory(device: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    child.serve(measure)

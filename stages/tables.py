@@ -19,6 +19,7 @@ from stages.estimate import Estimate
 from stages.explain import Threshold
 from stages.show import lines
 from stages.tables_curate import curated
+from stages.tables_evaluate import evaluated
 
 HEALTHY = (0.5, 0.8)  # pass rate of the filters that practitioners report as healthy
 
@@ -97,24 +98,6 @@ def drops(version: Version, n: int) -> RenderableType:
     return table
 
 
-def scores(version: Version) -> RenderableType:
-    """The evaluation: one row per model."""
-    rows = version.manifest.figures["rows"]
-    table = console.table("", "perplexity", "bits/byte", "tokens/s", "peak memory", "parameters",
-                          title=f"Held-out evaluation ({rows} teacher answers the student never saw)",
-                          right=("perplexity", "bits/byte", "tokens/s", "peak memory", "parameters"))  # fmt: skip
-    for model in version.manifest.figures["models"]:
-        table.add_row(
-            model["model"],
-            _number(model["perplexity"]),
-            f"{model['bits_per_byte']:.3f}",
-            f"{model['tokens_per_second']:.0f}",
-            f"{model['peak_memory'] / 2**20:,.0f} MiB",
-            f"{model['parameters'] / 1e6:,.1f} M",
-        )
-    return table
-
-
 def side_by_side(version: Version, n: int) -> list[RenderableType]:
     """What each model answers to the same held-out prompts."""
     shown: list[RenderableType] = []
@@ -181,10 +164,6 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
-
-
 def summary(run: Run, versions: list[Version]) -> None:
     """Print what was made, as talk."""
     made = {v.manifest.stage: v for v in versions}
@@ -202,7 +181,7 @@ def summary(run: Run, versions: list[Version]) -> None:
     if "evaluate" in made:
         for panel in side_by_side(made["evaluate"], 2):
             console.show(panel)
-        console.show(scores(made["evaluate"]))
+        console.show(evaluated(made["evaluate"]))
     for note in warnings(versions):
         console.warn(note)
     console.say(f"everything is in {run.path}")
