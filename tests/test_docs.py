@@ -11,7 +11,7 @@ from stages.plan import load
 from tests.helpers import write_plan
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("path", "requests", "banned_file")
+FILES = ("path", "file", "requests", "banned_file")
 BLOCKS = [
     pytest.param(block, id=f"{guide.stem}-{n}")
     for guide in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
