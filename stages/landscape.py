@@ -4,10 +4,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from filters import tongues
 from pipeline.records import Check, Record
+from pipeline.store import write_jsonl
 from stages import diversity, picture, topics, wording
 from stages.choice import Chosen, Compared
 
@@ -99,10 +98,12 @@ class Portrait:
         (folder / MAP).write_bytes(picture.svg(scene, self._seed))
         places = np.zeros((len(land.topics), 2))
         places[land.places], _ = picture.project(land.vectors, np.arange(len(land.places)), self._seed)
-        with (folder / ROWS).open("wb") as file:
-            for place, (name, (x, y)) in enumerate(zip(self._compared.pool.ids, places.tolist(), strict=True)):
-                row = {"id": name, "x": round(x, 5), "y": round(y, 5), "topic": int(land.topics[place])}
-                file.write(orjson.dumps(row | {"fate": self._fate(place)}, option=orjson.OPT_APPEND_NEWLINE))
+        rows = enumerate(zip(self._compared.pool.ids, places.tolist(), strict=True))
+        write_jsonl(
+            folder / ROWS,
+            ({"id": name, "x": round(x, 5), "y": round(y, 5), "topic": int(land.topics[place]),
+              "fate": self._fate(place)} for place, (name, (x, y)) in rows),
+        )  # fmt: skip
 
     def _fate(self, place: int) -> str:
         if place in self._picked:

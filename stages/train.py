@@ -100,21 +100,22 @@ class Train(Stage):
         with console.silenced(log):
             lesson = self.lesson(job.teacher, given, out.path / "rows.jsonl", out.work, job.seed)
             found = self._preflight(job, lesson)
-            if self.schedule is None:
-                taught = training.teach(lesson, found, out.path)
-            else:
-                taught = self._in_steps(self.schedule, lesson, self._school(job, given, out), out)
+            taught = self.teach(job.teacher, given, lesson, found, out.path)
         if found.gone:
             tally.kept, tally.dropped["answer_cut_off"] = tally.kept - found.gone, found.gone
-        with (out.path / "metrics.jsonl").open("wb") as file:
-            for row in taught.history:
-                file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
         out.manifest.ledger.append(tally)
         out.manifest.figures = (
             _sizes(found, job.teacher) | {"rows": tally.kept} | taught.figures | {"preflight": found.figures()}
         )
         out.manifest.notes += [*(str(f) for f in found.found), *taught.notes]
         (out.path / "model" / "README.md").write_text(self._card(job, out.manifest), encoding="utf-8")
+
+    def teach(self, teacher: Engine | None, given: Given, lesson: Lesson, found: Preflight, folder: Path) -> Taught:
+        """Train on rows that were `found` fit, by the schedule where there is one, into `folder`."""
+        if self.schedule is None:
+            return training.teach(lesson, found, folder)
+        school = self._school(self.schedule, teacher, given, lesson, found)
+        return self._in_steps(self.schedule, lesson, school, folder)
 
     def given(self, run: Run, teacher: Engine | None, inputs: Inputs, job: Job | None) -> Given:
         """What the objective makes its rows from."""
@@ -178,31 +179,32 @@ class Train(Stage):
             raise
         return found
 
-    def _school(self, job: Job, given: Given, out: VersionWriter) -> School:
+    def _school(
+        self, schedule: Schedule, teacher: Engine | None, given: Given, whole: Lesson, found: Preflight
+    ) -> School:
         """What the schedule trains with; its students are kept in `work/`, to be taken up by the next run."""
-        assert self.schedule is not None
         answers = given.version("filter") or given.version("generate")
         heldout = islice(answers.read("heldout") if answers else (), HELDOUT)
 
         def teach(lesson: Lesson, name: str) -> Trained:
-            return training.step(lesson, name, out.work / "steps" / name)
+            seen = found if lesson.student == whole.student else None
+            return training.step(lesson, name, whole.work / "steps" / name, seen)
 
-        students = [student.spec(job.teacher) for student in self.schedule.students]
+        students = [student.spec(teacher) for student in schedule.students]
         return School(teach, students, [[m.model_dump() for m in record.messages] for record in heldout])
 
-    def _in_steps(self, schedule: Schedule, lesson: Lesson, school: School, out: VersionWriter) -> Taught:
+    def _in_steps(self, schedule: Schedule, lesson: Lesson, school: School, folder: Path) -> Taught:
         """Train the schedule's students; the best becomes `model/`, the others stay under `steps/`."""
         result = schedule.run(lesson, school)
-        (out.work / "steps").rename(out.path / "steps")
-        best = out.path / "steps" / result.best.name
-        for part in ("model", "adapter"):
-            if (best / part).is_dir():
-                (best / part).rename(out.path / part)
-        history = [orjson.loads(line) for line in (best / "metrics.jsonl").read_bytes().splitlines()]
+        (lesson.work / "steps").rename(folder / "steps")
+        best = folder / "steps" / result.best.name
+        for part in ("model", "adapter", "metrics.jsonl"):
+            if (best / part).exists():
+                (best / part).rename(folder / part)
         shutil.rmtree(best)
         own = ("parameters", "ratio", "notes")  # of its step, not of the version
         figures = {name: value for name, value in result.best.figures.items() if name not in own}
-        return Taught(figures | {"schedule": result.figures}, history, result.best.figures["notes"])
+        return Taught(figures | {"schedule": result.figures}, result.best.figures["notes"])
 
     def _card(self, job: Job, manifest: Manifest) -> str:
         name, revision = self.student.base(job.teacher)

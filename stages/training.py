@@ -11,7 +11,7 @@ import orjson
 from pipeline import console, machine, torch_model
 from pipeline.engines.exhausted import out_of_memory
 from pipeline.errors import ModelError, PipelineError, UsageError
-from pipeline.store import write_atomic
+from pipeline.store import write_atomic, write_jsonl
 from stages import preflight
 from stages.objectives.base import Model, Objective, Teaching
 from stages.preflight import Preflight
@@ -41,7 +41,6 @@ class Taught(NamedTuple):
     """A finished training."""
 
     figures: dict[str, Any]
-    history: list[dict[str, Any]]
     notes: list[str]
 
 
@@ -54,8 +53,11 @@ class Trained(NamedTuple):
     figures: dict[str, Any]
 
 
-def examine(lesson: Lesson) -> Preflight:
-    """Look at models and rows as they will be; loads no weights. Raises UsageError, ModelError."""
+def examine(lesson: Lesson, seen: Preflight | None = None) -> Preflight:
+    """Look at models and rows as they will be; loads no weights. Raises UsageError, ModelError.
+
+    `seen`: what was found of the same student and rows with another teacher; the rows are not looked at again.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
@@ -67,18 +69,20 @@ def examine(lesson: Lesson) -> Preflight:
     except ImportError as error:
         raise ModelError(f"training needs torch, transformers and trl ({error})", hint="`pipeline doctor`") from error
     lesson.objective.require(student, teacher)
+    taught_by = count(teacher.model) if teacher else 0
+    if seen is not None:
+        return seen._replace(teacher_parameters=taught_by)
     cache = lesson.work / "cache"
     data = load_dataset("json", data_files=str(lesson.rows), split="train", cache_dir=str(cache))
     found = preflight.examine(
         lesson.objective, student, data, cache / "draft", teacher=lesson.tokens, max_cut=lesson.max_cut
     )
     more = lesson.objective.examine(found.data, Teaching(stored=lesson.stored))
-    taught_by = count(teacher.model) if teacher else 0
     return found._replace(found=[*found.found, *more], parameters=count(student.model), teacher_parameters=taught_by)
 
 
 def teach(lesson: Lesson, found: Preflight, folder: Path, label: str = "train") -> Taught:
-    """Train and save: `model/` in `folder`, and `adapter/` beside it where there are adapters.
+    """Train and save: `model/` and `metrics.jsonl` in `folder`, and `adapter/` where there are adapters.
 
     Goes on from the last checkpoint. Where memory runs out, with batches half as large and twice as many to a step.
     Raises ModelError, UsageError, PipelineError.
@@ -101,6 +105,7 @@ def teach(lesson: Lesson, found: Preflight, folder: Path, label: str = "train") 
         ]
         console.warn(notes[0])
     _save(trainer, folder)
+    write_jsonl(folder / "metrics.jsonl", trainer.state.log_history)
     history = [row for row in trainer.state.log_history if "loss" in row]
     figures = {
         "steps": trainer.state.global_step,
@@ -108,21 +113,22 @@ def teach(lesson: Lesson, found: Preflight, folder: Path, label: str = "train") 
         "last_loss": history[-1]["loss"] if history else None,
         "tokens_per_second": speed,
     }
-    return Taught(figures | objective.figures(trainer), trainer.state.log_history, notes)
+    return Taught(figures | objective.figures(trainer), notes)
 
 
-def step(lesson: Lesson, name: str, folder: Path) -> Trained:
-    """One student of a schedule: what an interrupted run has finished is taken as it is. Raises as `teach` does."""
+def step(lesson: Lesson, name: str, folder: Path, seen: Preflight | None = None) -> Trained:
+    """One student of a schedule: what an interrupted run has finished is taken as it is. Raises as `teach` does.
+
+    `seen`: as for `examine`.
+    """
     report = folder / "figures.json"
     if report.is_file():
         console.say(f"{name}: trained already")
         return Trained(name, folder, orjson.loads(report.read_bytes()))
     lesson = lesson._replace(work=lesson.work / name)
-    found = examine(lesson)
+    found = examine(lesson, seen)
     found.refuse()
     taught = teach(lesson, found, folder, name)
-    metrics = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in taught.history)
-    (folder / "metrics.jsonl").write_bytes(metrics)
     ratio = round(found.teacher_parameters / found.parameters, 2)
     figures = taught.figures | {"parameters": found.parameters, "ratio": ratio, "notes": taught.notes}
     write_atomic(report, orjson.dumps(figures))  # last: it says that the others are whole
@@ -131,7 +137,7 @@ def step(lesson: Lesson, name: str, folder: Path) -> Trained:
 
 
 def _smaller(objective: Objective, error: Exception) -> Any:
-    halved = getattr(objective, "halved", lambda: None)()
+    halved = objective.halved()
     if halved is None:
         raise PipelineError(
             f"memory ran out with one row at a time: {' '.join(str(error).split())[:200]}",

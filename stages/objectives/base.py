@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pipeline.component import Component
 from pipeline.job import Job
@@ -127,6 +127,10 @@ class Objective(Component):
         """What a draft's collator makes of one row of its `train_dataset`, before any padding."""
         batch = trainer.data_collator([row])
         return [Fed(*pair) for pair in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)]
+
+    def halved(self) -> Self | None:
+        """The same steps from smaller batches; None where batches cannot be smaller."""
+        return None
 
     def figures(self, trainer: Any) -> dict[str, Any]:
         """What the manifest should say of a finished training, besides steps and loss."""
