@@ -1,32 +1,29 @@
 """evaluate: teacher, untrained and trained student side by side on held-out prompts."""
 
 import importlib.util
-from itertools import islice
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import orjson
 from pydantic import Field, field_validator
 
 from filters.judge import Judge
-from filters.verdicts import before_answer
 from pipeline import console
 from pipeline.engines import Engine, Sampling
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import UsageError
 from pipeline.job import Job
-from pipeline.models import find
+from pipeline.models import cached, find
 from pipeline.records import Record
-from pipeline.store import Version, VersionWriter
+from pipeline.store import Version, VersionWriter, write_jsonl
 from stages import child
 from stages.base import Inputs, Stage
 from stages.evaluate_figures import Measured, Results, figures, outputs
-from stages.scores import FAMILIES
-from stages.scores.base import Example, Loss, Paper
-from stages.scores.human import Human, Text
+from stages.exam import Exam, failures, heldout
+from stages.scores.base import Paper
+from stages.scores.human import Human
 from stages.scores.judged import AnyJudge, fought, graded, outscored
-from stages.scores.leaks import leaked, trained_prompts
-from stages.scores.likelihood import human
-from stages.scores.probes import Probe, probed
+from stages.scores.leaks import trained_prompts
+from stages.scores.probes import Probe
 from stages.scores.tasks import LmEval, items, tasks
 from stages.student import Student
 
@@ -89,89 +86,46 @@ class Evaluate(Stage):
     def run(self, job: Job, inputs: Inputs, out: VersionWriter) -> None:
         """One process per model, the same prompts for all; then the judges."""
         trained = inputs.versions["train"]
-        examples, left = self._examples(inputs, trained)
-        texts = self.human.texts() if self.human else []
+        exam, left = self.exam(inputs.rows.read("heldout"), _known(trained), job.seed)
         job.close_engines()  # what is measured has the machine to itself
-        measured = self._measure(job, trained, examples, texts)
-        papers = {name: self._paper(one, examples) for name, one in measured.items()}
+        measured = self._measure(job, trained, exam)
+        papers = {name: exam.paper(one) for name, one in measured.items()}
         if job.teacher is not None and job.teacher.remote:
-            own = [x.references[0] for x in examples[: self._asked(examples)]]
-            papers = {"teacher": Paper(examples, own, own=True)} | papers
+            own = [x.references[0] for x in exam.examples[: exam.asked]]
+            papers = {"teacher": Paper(exam.examples, own, own=True)} | papers
         results = Results(papers, measured)
         for name, paper in papers.items():
-            for family in FAMILIES:
-                results.add(name, family(paper))
-        for name, one in measured.items():
-            read = zip(one["texts"], texts, strict=True)
-            results.add(name, human([Loss(nats, tokens, len(text.said.encode())) for (nats, tokens), text in read]))
-            results.add(name, probed(self.probes, [said["text"] for said in one["probes"]]))
+            results.add(name, exam.columns(paper, measured.get(name)))
         harness = self._tasks(job, trained, results)
         self._judge(job, results)
         found = out.manifest.figures = figures(results, job.seed)
         found["leaks"] = {"rows": len(left), "ids": left[:NAMED]}
         if self.lm_eval is not None:
             found["lm_eval"] = {"version": harness["version"], **self.lm_eval.job()}
-        _lines(out.path / "scores.jsonl", found["models"])
-        rows = outputs(results, texts, self.probes, items(harness))
-        _lines(out.path / "outputs.jsonl", rows)
+        write_jsonl(out.path / "scores.jsonl", found["models"])
+        rows = outputs(results, exam.texts, self.probes, items(harness))
+        write_jsonl(out.path / "outputs.jsonl", rows)
         first = [row for row in rows if row["sort"] == "prompt"][: self.samples]
         said = [{key: row[key] for key in ("id", "prompt", "heldout")} | row["answers"] for row in first]
-        _lines(out.path / "samples.jsonl", said if results.papers["trained"].answers else [])
+        write_jsonl(out.path / "samples.jsonl", said if results.papers["trained"].answers else [])
         for note in self._notes(job, results, harness, left):
             out.manifest.notes.append(note)
             console.warn(note)
 
-    def _examples(self, inputs: Inputs, trained: Version) -> tuple[list[Example], list[str]]:
-        """Held-out prompts with their answers, and the ids of records whose prompt was trained on."""
-        objective = trained.manifest.settings["train"]["objective"]
-        prefixes = [objective[key] for key in ("answer_prefix", "reasoning_prefix") if key in objective]
-        known = trained_prompts(trained.path / "rows.jsonl", prefixes)
-        left: list[str] = []
+    def exam(self, records: Iterable[Record], trained: set[str], seed: int) -> tuple[Exam, list[str]]:
+        """What every model is asked, and the ids of held-out records that were `trained` on. Raises PipelineError."""
+        examples, left = heldout(records, trained, self.rows)
+        asked = min(max(self.answers, self.samples), len(examples))
+        texts = self.human.texts() if self.human else []
+        return Exam(examples, asked, texts, self.probes, self.sampling, seed), left
 
-        def sound() -> Any:
-            for record in inputs.rows.read("heldout"):
-                if leaked(record, known):
-                    left.append(record.id)
-                elif record.answer and record.messages[-1].role == "assistant":
-                    yield record
-
-        found: dict[bytes, list[Record]] = {}
-        for record in islice(sound(), self.rows):
-            key = orjson.dumps([turn.model_dump() for turn in before_answer(record)])
-            found.setdefault(key, []).append(record)
-        if not found:
-            if left:
-                raise PipelineError(
-                    f"all {len(left)} held-out prompts are among the training rows, so nothing can be evaluated",
-                    hint="hold out by prompt: give the source more different rows",
-                )
-            raise PipelineError(
-                "there are no held-out records to evaluate on",
-                hint="set generate.heldout above 0, or loosen the filters that dropped them",
-            )
-        return [Example(records[0], tuple(r.answer for r in records)) for records in found.values()], left
-
-    def _asked(self, examples: list[Example]) -> int:
-        return min(max(self.answers, self.samples), len(examples))
-
-    def _measure(self, job: Job, trained: Version, examples: list[Example], texts: list[Text]) -> dict[str, Measured]:
-        turns = [[m.model_dump() for m in before_answer(x.record)] for x in examples]
-        said = [[{"role": "assistant", "content": reference} for reference in x.references] for x in examples]
-        task: dict[str, Any] = {
-            "seed": job.seed,
-            "conversations": [[*asked, last] for asked, lasts in zip(turns, said, strict=True) for last in lasts],
-            "texts": [text.task for text in texts],
-            "asked": turns[: self._asked(examples)],
-            "probes": [[turn.model_dump() for turn in probe.messages] for probe in self.probes],
-            "sampling": self.sampling.model_dump(),
-        }
+    def _measure(self, job: Job, trained: Version, exam: Exam) -> dict[str, Measured]:
         models = self._models(job, trained)
-        steps = sum(len(task[part]) for part in ("conversations", "texts", "asked", "probes"))
         log = job.run.logs / "evaluate.log"
         measured: dict[str, Measured] = {}
-        with console.Bar("evaluate", len(models) * steps) as bar:
+        with console.Bar("evaluate", len(models) * exam.steps) as bar:
             for name, model in models.items():
-                found = child.ask("stages.measure", task | {"model": model}, bar, log)
+                found = exam.sit(model, bar, log)
                 measured[name] = found | {"disk": _weights(name, trained, job.teacher)}
         return measured
 
@@ -198,17 +152,6 @@ class Evaluate(Stage):
         if job.teacher is None or job.teacher.remote:  # a teacher on a server cannot be measured here
             return models
         return {"teacher": {"model": job.teacher.model, "revision": job.teacher.revision}} | models
-
-    def _paper(self, measured: Measured, examples: list[Example]) -> Paper:
-        """What a model wrote, the losses of several answers to one prompt taken together."""
-        rest = iter(measured["losses"])
-        losses = []
-        for x in examples:
-            parts = list(islice(rest, len(x.references)))
-            size = sum(len(reference.encode()) for reference in x.references)
-            losses.append(Loss(sum(nats for nats, _ in parts), sum(tokens for _, tokens in parts), size))
-        said = measured["answers"]
-        return Paper(examples, [a["text"] for a in said], [a["ended"] for a in said], losses)
 
     def _judge(self, job: Job, results: Results) -> None:
         """Scores for everybody, and duels of the trained student with the others."""
@@ -238,9 +181,15 @@ class Evaluate(Stage):
             if task["left"]:
                 notes.append(f"lm_eval {name}: {', '.join(task['left'])} is no mean over items, and is left out")
         for name, one in results.measured.items():
-            if failed := [said["error"] for said in (*one["answers"], *one["probes"]) if said["error"]]:
-                notes.append(f"{name} could not answer {len(failed)} prompts, which count as empty: {failed[0]}")
+            notes += failures(name, one)
         return notes
+
+
+def _known(trained: Version) -> set[str]:
+    """Digests of the prompts of a training's rows."""
+    objective = trained.manifest.settings["train"]["objective"]
+    prefixes = [objective[key] for key in ("answer_prefix", "reasoning_prefix") if key in objective]
+    return trained_prompts(trained.path / "rows.jsonl", prefixes)
 
 
 def _weights(name: str, trained: Version, teacher: Engine | None) -> int:
@@ -249,9 +198,6 @@ def _weights(name: str, trained: Version, teacher: Engine | None) -> int:
         return 0
     folder = trained.path / "model"
     if name == "teacher" and teacher is not None:
-        folder = Path(find(teacher.model, teacher.revision).where)
+        found = find(teacher.model, teacher.revision)
+        folder = Path(found.where) if found.local else cached(teacher.model, teacher.revision) or Path()
     return sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-
-
-def _lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
