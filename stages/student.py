@@ -92,15 +92,13 @@ def load(
     own. Raises ModelError where it cannot be loaded, UsageError for a layer or setting it has not.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     dtype = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
-    where, more = _place(model, revision)
-    how = {"attn_implementation": attention} if attention else {}
+    where, more, how = place = _place(model, revision, attention)
     with _loading(model):
         if config:
-            settings = _changed(AutoConfig.from_pretrained(where, **more), config)
-            return AutoModelForCausalLM.from_config(settings, dtype=dtype, **how), _tokenizer(model, revision)
+            return _fresh(place, config=config, dtype=dtype), _tokenizer(model, revision)
         whole = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, **more, **how)
     return (keep_layers(whole, layers) if layers else whole), _tokenizer(model, revision)
 
@@ -117,16 +115,13 @@ def blank(
     Takes no memory and reads no weights. Raises ModelError where it cannot be made, UsageError as `load` does.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+    from transformers import GenerationConfig
 
-    where, more = _place(model, revision)
-    how = {"attn_implementation": attention} if attention else {}
+    place = _place(model, revision, attention)
     with _loading(model), torch.device("meta"):
-        settings = AutoConfig.from_pretrained(where, **more)
-        settings = _cut(settings, layers) if layers else _changed(settings, config) if config else settings
-        made = AutoModelForCausalLM.from_config(settings, **how)
+        made = _fresh(place, layers, config)
     with contextlib.suppress(OSError):  # it is optional, and from_config does not read it
-        made.generation_config = GenerationConfig.from_pretrained(where, **more)
+        made.generation_config = GenerationConfig.from_pretrained(place.where, **place.more)
     made.hf_device_map = {"": "meta"}  # a trainer leaves a model where this says it is
     return made, _tokenizer(model, revision)
 
@@ -136,9 +131,18 @@ def count(model: Any) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def _place(model: str, revision: str) -> tuple[str, dict[str, str]]:
+class _Place(NamedTuple):
+    """Where a model's files are, and what else they are read with and its class is made with."""
+
+    where: str
+    more: dict[str, str]
+    how: dict[str, str]
+
+
+def _place(model: str, revision: str, attention: str | None = None) -> _Place:
     found = find(model, revision)
-    return found.where, {} if found.local or not revision else {"revision": revision}
+    more = {} if found.local or not revision else {"revision": revision}
+    return _Place(found.where, more, {"attn_implementation": attention} if attention else {})
 
 
 @contextlib.contextmanager
@@ -154,12 +158,21 @@ def _loading(model: str) -> Iterator[None]:
 def _tokenizer(model: str, revision: str) -> Any:
     from transformers import AutoTokenizer
 
-    where, more = _place(model, revision)
+    place = _place(model, revision)
     with _loading(model):
-        tokenizer = AutoTokenizer.from_pretrained(where, **more)
+        tokenizer = AutoTokenizer.from_pretrained(place.where, **place.more)
     if tokenizer.chat_template is None:
         raise ModelError(f"{model} has no chat template; a teacher and a student need one")
     return tokenizer
+
+
+def _fresh(place: _Place, layers: list[int] | None = None, config: dict[str, Any] | None = None, **dtype: Any) -> Any:
+    """A model of this configuration, of the chosen layers alone or with settings that differ; no weights are read."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    settings = AutoConfig.from_pretrained(place.where, **place.more)
+    settings = _cut(settings, layers) if layers else _changed(settings, config) if config else settings
+    return AutoModelForCausalLM.from_config(settings, **dtype, **place.how)
 
 
 def _changed(config: Any, settings: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from rich.text import Text
 from pipeline import console
 from stages.diff import Difference, Moved, Step
 from stages.diff_rows import Group
+from stages.tables_curate import number
 from stages.visible import line, visible
 
 FIGURES = 30  # figures shown; the rest is in --json
@@ -28,7 +29,7 @@ def told(found: Difference) -> RenderableType:
         table = console.table("check", "rows", "mean before", "mean after", "rows moved", title="Measured in both",
                               right=("rows", "mean before", "mean after", "rows moved"))  # fmt: skip
         for one in found.checks:
-            numbers = f"{one.rows:,}", _number(one.before), _number(one.after), f"{one.moved:,}"
+            numbers = f"{one.rows:,}", number(one.before), number(one.after), f"{one.moved:,}"
             table.add_row(visible(one.name), *numbers)
         parts += [Text(), table]
     if found.figures:
@@ -47,7 +48,7 @@ def _listed(name: str, lines: list[str]) -> list[RenderableType]:
 def _figures(title: str, figures: list[Moved]) -> Table:
     table = console.table("", "before", "after", "change", title=title, right=("before", "after", "change"))
     for one in figures:
-        table.add_row(visible(one.name), _number(one.before), _number(one.after), _change(one))
+        table.add_row(visible(one.name), number(one.before), number(one.after), _change(one))
     return table
 
 
@@ -85,14 +86,8 @@ def _happened(group: Group) -> str:
 
 
 def _pair(one: Moved) -> str:
-    before, after = _number(one.before), _number(one.after)
+    before, after = number(one.before), number(one.after)
     return before if before == after else f"{before or 0} -> {after or 0}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _change(one: Moved) -> str:
@@ -101,4 +96,4 @@ def _change(one: Moved) -> str:
     by = one.after - one.before
     sign = "+" if by > 0 else "-"
     share = f" ({sign}{abs(by / one.before):.1%})" if one.before else ""
-    return f"{sign}{_number(abs(by))}{share}"
+    return f"{sign}{number(abs(by))}{share}"

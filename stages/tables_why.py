@@ -11,6 +11,7 @@ from rich.text import Text
 from pipeline import console
 from pipeline.records import Record
 from stages.measured import Measured, Vote
+from stages.tables_curate import number
 from stages.visible import line, visible
 from stages.whence import Asked
 from stages.why import At, Neighbour, Story
@@ -121,14 +122,14 @@ def _checks(checks: list[Measured]) -> Table:
             table.add_row(visible(check.name), "", "", Text("not measured", style="dim"), "dropped before")
             continue
         fate = Text("passed") if check.passed else Text(check.reason, style="red")
-        table.add_row(visible(check.name), _number(check.value), _bounds(check), fate, line(check.detail, BRIEF))
+        table.add_row(visible(check.name), number(check.value), _bounds(check), fate, line(check.detail, BRIEF))
     return table
 
 
 def _bounds(check: Measured) -> Text:
     """Every bound of the value itself; of further measures those that do not hold, and the number of those that do."""
     own = [b for b in check.bounds if b.value == check.value or not b.held]
-    parts = [f"{b.setting} {b.bound:g}" + (f" ({_number(b.value)})" if b.value != check.value else "") for b in own]
+    parts = [f"{b.setting} {b.bound:g}" + (f" ({number(b.value)})" if b.value != check.value else "") for b in own]
     if more := len(check.bounds) - len(own):
         parts.append(f"{more} more held")
     return Text(visible(", ".join(parts)))
@@ -142,7 +143,7 @@ def _choice(checks: list[Measured]) -> Table:
         if ranked:
             value = f"chosen, rank {check.value:g}" if check.passed else check.reason
         else:
-            value = _number(check.value) if check.passed else f"{check.reason}, {_number(check.value)}"
+            value = number(check.value) if check.passed else f"{check.reason}, {number(check.value)}"
         table.add_row(visible(check.name), value, line(check.detail, BRIEF))
     table.show_header = False
     return table
@@ -188,7 +189,3 @@ def _said(value: Any) -> str:
     if turns and all(isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns):
         return " ".join(turn["content"] for turn in turns)
     return _text(value)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -16,7 +16,7 @@ from stages.objectives.base import MASKED, Teaching
 from stages.objectives.divergence import between, bucketed, softened
 from stages.objectives.stored import collated
 from stages.trainers.attention import Listener, relations, rows
-from stages.trainers.positions import Places, places
+from stages.trainers.positions import Places, collate_also, places
 
 if TYPE_CHECKING:
     from stages.objectives.distil import Distil
@@ -33,6 +33,7 @@ class DistilTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is not typed
 
     def __init__(self, *args: Any, objective: "Distil", teaching: Teaching, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        collate_also(self, "id")
         self.objective, self.teacher, self.projectors = objective, None, None
         self._told = False
         if teaching.stored is not None:
@@ -64,11 +65,6 @@ class DistilTrainer(SFTTrainer):  # type: ignore[misc]  # TRL is not typed
             # The trainer zeroes the gradients of its model alone.
             optimizer.register_step_post_hook(lambda *_: self.projectors.zero_grad())
         return optimizer
-
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        columns: list[str] = self._signature_columns  # type: ignore[has-type]
-        self._signature_columns = [*columns, *({"id"} - set(columns))]
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

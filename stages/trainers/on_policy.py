@@ -10,6 +10,7 @@ from trl.data_utils import common_prefix_length
 
 from pipeline import console
 from stages.objectives.base import MASKED
+from stages.trainers.positions import collate_also
 
 STRANGERS = 0.9  # of the most that a divergence can be: from there on it hardly tells which way to go
 
@@ -30,13 +31,10 @@ class OnPolicyTrainer(DistillationTrainer):  # type: ignore[misc]  # TRL is not 
 
     def __init__(self, *args: Any, own_share: float, at_once: int, max_length: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        collate_also(self, "input_ids", "labels")
         self.own_share, self.at_once, self.max_length = own_share, at_once, max_length
         self._given: list[Answered | None] = []
         self._told = False
-
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        self._signature_columns: list[str] = list({*self._signature_columns, "input_ids", "labels"})
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         return Trainer._get_train_sampler(self, dataset)

@@ -40,6 +40,12 @@ def places(labels: Any) -> Places:
     return Places(columns, trained, ahead[:, columns][trained])
 
 
+def collate_also(trainer: Any, *columns: str) -> None:
+    """Has a trainer hand its collator these columns of its rows, too: TRL leaves out all that it does not use."""
+    trainer._set_signature_columns_if_needed()  # does so once
+    trainer._signature_columns += [name for name in columns if name not in trainer._signature_columns]
+
+
 class TrainedPositions(SFTTrainer):  # type: ignore[misc]  # TRL is not typed
     """Cross-entropy summed over trained tokens, divided by their number in the whole batch.
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 
 from stages.objectives.base import MASKED
-from stages.trainers.positions import Places, TrainedPositions
+from stages.trainers.positions import Places, TrainedPositions, collate_also
 
 
 class TaskTrainer(TrainedPositions):
@@ -20,6 +20,7 @@ class TaskTrainer(TrainedPositions):
 
     def __init__(self, *args: Any, shares: dict[str, float], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        collate_also(self, "task")
         counts: Counter[str] = Counter()
         for row in self.train_dataset:
             counts[row["task"]] += sum(label != MASKED for label in row["labels"])
@@ -30,11 +31,6 @@ class TaskTrainer(TrainedPositions):
     def _collated(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = self._base(examples)
         return batch | {"task_weights": torch.tensor([self._weights[example["task"]] for example in examples])}
-
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        columns: list[str] = self._signature_columns  # type: ignore[has-type]
-        self._signature_columns = [*columns, *({"task"} - set(columns))]
 
     def token_losses(self, logits: Any, there: Places, beside: dict[str, Any]) -> Any:
         """Cross-entropy of each trained token, by the weight of its row."""

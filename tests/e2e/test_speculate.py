@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.models import models_home
+from pipeline.run import Run
 from tests.e2e.test_demo import ROOT, environment
 from tests.helpers import record, write_plan
 from tests.stages.sealed import seal
@@ -33,8 +34,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     plan = write_plan(folder, teacher={"kind": "vllm", "model": TEACHER, "max_model_len": 256, "max_num_seqs": 8})
     run = folder / "runs/tiny"
     asked = [record("Well.", id=f"r{n}", prompt=f"Tell me a story about {n} foxes.", split="heldout") for n in range(6)]
-    seal(run, "generate", asked)
-    version = seal(run, "train")
+    seal(Run(run), "generate", asked)
+    version = seal(Run(run), "train")
     student, tokenizer = load(TEACHER, layers=[n for n in range(30) if n != 15])
     for one in (student, tokenizer):
         one.save_pretrained(version.path / "model")

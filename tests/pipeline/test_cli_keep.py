@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages import kept
+from tests.stages import whole
 from tests.stages.conftest import Workshop
+from tests.stages.sealed import current
 
 pytest.importorskip("safetensors")
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ def shop(tmp_path: Path) -> Workshop:
     """A whole run."""
     here = tmp_path / "here"
     here.mkdir()
-    return kept.make(here)
+    return whole.make(here)
 
 
 def test_verify_says_what_it_looked_at(shop: Workshop) -> None:
@@ -35,7 +36,7 @@ def test_verify_says_what_it_looked_at(shop: Workshop) -> None:
     done = pipeline(shop.folder, "verify", "plan.yaml")
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "whole"
     assert done.stdout.startswith("4 versions: ") and "46 rows" in done.stdout and "files verified: " in done.stderr
-    shard = kept.current(shop.run, "filter").path / "kept-00000.jsonl"
+    shard = current(shop.run, "filter").path / "kept-00000.jsonl"
     shard.write_bytes(shard.read_bytes().replace(b"fox", b"fix") + b"\n\x1b[31m\n")
     done = pipeline(shop.folder, "verify", "plan.yaml", "--quiet")
     assert done.returncode == 1 and "problem" in done.stdout and "\x1b" not in done.stdout

@@ -22,7 +22,7 @@ class Shell:
         turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "안녕")]
         messages = [Message.model_validate({"role": role, "content": text}) for role, text in turns]
         rows = [record("A <b>story</b>.", id="a"), record(id="b").model_copy(update={"messages": messages})]
-        seal(Run(folder / "runs/tiny").path, "filter", rows)
+        seal(Run(folder / "runs/tiny"), "filter", rows)
 
     def __call__(self, *words: str) -> tuple[str, str]:
         """stdout and stderr. Raises what the command raises."""

@@ -17,6 +17,7 @@ from pipeline.records import digest
 from stages import flow
 from stages.plan import STAGES, Plan, load
 from tests.helpers import WORDS, stub_model, write_plan
+from tests.stages.conftest import RUBRIC
 
 ROOT = Path(__file__).resolve().parents[2]
 PRINT = """\
@@ -25,15 +26,6 @@ from stages import flow
 from stages.plan import load
 print(flow.expected(load(Path({!r}))))
 """
-RUBRIC = """\
----
-about: A rubric.
-needs: [prompt, answer, fence]
-scale: [1, 5]
----
->>> user
-{word} {{{{ prompt }}}} <x-{{{{ fence }}}}>{{{{ answer }}}}</x-{{{{ fence }}}}>
-"""
 
 
 @pytest.fixture
@@ -41,7 +33,7 @@ def plan(tmp_path: Path) -> Path:
     """A plan with every stage, on models that only look like models."""
     student, embedder = (str(stub_model(tmp_path / name)) for name in ("student", "embedder"))
     (tmp_path / "banned.txt").write_text("gun\n")
-    (tmp_path / "rubric.md").write_text(RUBRIC.format(word="Rate"))
+    (tmp_path / "rubric.md").write_text(RUBRIC.format(name="Rate"))
     rules = [
         {"kind": "length", "min_chars": 5},
         {"kind": "words", "banned_file": "banned.txt"},
@@ -146,7 +138,7 @@ def test_files_count_by_their_content(plan: Path, name: str, content: str, first
     moved.write_bytes((plan.parent / name).read_bytes())
     place = {"banned.txt": "filter.rules.1.banned_file", "rubric.md": "filter.rules.2.prompt"}[name]
     assert prints(plan, f"{place}={moved.name}") == before
-    moved.with_stem(f"other-{moved.stem}").write_text(content or RUBRIC.format(word="Judge"))
+    moved.with_stem(f"other-{moved.stem}").write_text(content or RUBRIC.format(name="Judge"))
     assert prints(plan, f"{place}=other-{moved.name}")[first] != before[first]
 
 

@@ -22,9 +22,10 @@ from stages.plan import STAGES, load
 from stages.unbundle import unpack
 from stages.verify_rows import files, inside
 from tests.helpers import write_plan
-from tests.stages import kept
+from tests.stages import whole
 from tests.stages.conftest import Workshop
-from tests.stages.kept import current, edit, problems, rewrite
+from tests.stages.sealed import current
+from tests.stages.whole import edit, problems, rewrite
 
 pytest.importorskip("safetensors")
 STAGE = st.sampled_from(STAGES[:2] + STAGES[3:])
@@ -33,7 +34,7 @@ STAGE = st.sampled_from(STAGES[:2] + STAGES[3:])
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A whole run."""
-    return kept.make(tmp_path_factory.mktemp("plan"))
+    return whole.make(tmp_path_factory.mktemp("plan"))
 
 
 @pytest.fixture(scope="module", params=["t.tar", "t.tar.gz"])
@@ -57,7 +58,7 @@ def damaged(file: Path, content: bytes) -> Iterator[None]:
 def copied(shop: Workshop) -> Iterator[Run]:
     """A copy of the run for a while."""
     with tempfile.TemporaryDirectory() as folder:
-        yield kept.copied(shop, Path(folder) / "tiny")
+        yield whole.copied(shop, Path(folder) / "tiny")
 
 
 def flipped(content: bytes, place: int, bits: int) -> bytes:

@@ -1,6 +1,6 @@
 """A plan folder, its run, and a teacher whose words are written down once and replayed from then on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,17 @@ class Workshop:
         """A judge prompt beside the plan."""
         (self.folder / f"{name}.md").write_text(RUBRIC.format(name=name), encoding="utf-8")
         return f"{name}.md"
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Models as small as those of `tiny` are several times slower on two threads, which wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

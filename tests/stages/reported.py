@@ -1,32 +1,24 @@
 """A run whose versions no stage has made, with everything that a report shows."""
 
 import math
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from pipeline.records import Check, Record
 from pipeline.run import Run
-from pipeline.store import Input, Manifest, Tally, Version, VersionWriter
+from pipeline.store import Tally
 from tests.helpers import record, stub_model, write_plan
+from tests.stages import sealed
+from tests.stages.conftest import RUBRIC
 
-RUBRIC = """\
----
-about: a rubric
-needs: [prompt, answer, fence]
-scale: [1, 5]
----
->>> user
-{{ prompt }} <x-{{ fence }}>{{ answer }}</x-{{ fence }}>
-"""
+seal = partial(sealed.seal, environment={"packages": {"pipeline": "0.1.0"}, "git": "abc123+"})
 TOPICS = ["fox, boat", "달, 친구", "sea"]
 
 
 def plan(folder: Path) -> Path:
     """A plan with all five stages, of which none can run."""
-    (folder / "rubric.md").write_text(RUBRIC, encoding="utf-8")
+    (folder / "rubric.md").write_text(RUBRIC.format(name="Rate"), encoding="utf-8")
     model = str(stub_model(folder / "student"))
     rules = [{"kind": "length", "min_chars": 20}, {"kind": "judge", "prompt": "rubric.md", "min_score": 2.5}]
     whole: dict[str, Any] = {
@@ -37,27 +29,6 @@ def plan(folder: Path) -> Path:
         "evaluate": {},
     }
     return write_plan(folder, **whole)
-
-
-def seal(run: Run, stage: str, rows: Iterable[Record] = (), **manifest: Any) -> Version:
-    """The next version of a stage, current from now on; `files` are written beside its shards."""
-    run.create()
-    fingerprint = f"{len(run.folders(stage)) + 1:08x}" * 8
-    folder = run.folder_for(stage, fingerprint)
-    files = manifest.pop("files", {})
-    made = {"settings": {}, "inputs": [], "environment": {"packages": {"pipeline": "0.1.0"}, "git": "abc123+"}}
-    writer = VersionWriter(
-        folder, Manifest(stage=stage, version=folder.name, fingerprint=fingerprint, **(made | manifest))
-    )
-    writer.begin()
-    for row in rows:
-        writer.write(row)
-    for name, lines in files.items():
-        content = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
-        (folder / name).write_bytes(content)
-    version = writer.seal()
-    run.set_current(version)
-    return version
 
 
 def judged(text: str, n: int, score: float) -> Record:
@@ -81,7 +52,7 @@ def everything(folder: Path, texts: list[str], run: Run, **evaluated: Any) -> No
         Tally(step="length", came=len(rows), kept=len(rows)),
         Tally(step="judge", came=len(rows), kept=len(rows) - low, dropped={"low_score": low}),
     ]
-    seal(run, "filter", rows, ledger=ledger, inputs=[_read(first)], usage={"seconds": 5.0}, notes=["judge: a note"])
+    seal(run, "filter", rows, ledger=ledger, of=[first], usage={"seconds": 5.0}, notes=["judge: a note"])
     chosen = {row.id for row in kept[::2]}
     _curate(run, kept, chosen)
     steps = [{"step": n, "loss": 5 * math.exp(-n / 20), "kd": 1 / n, "learning_rate": 1e-3 / n} for n in range(1, 61)]
@@ -121,8 +92,3 @@ def _curate(run: Run, kept: list[Record], chosen: set[str]) -> None:
     }  # fmt: skip
     tally = Tally(step="cluster", came=len(kept), kept=len(chosen), dropped={"cluster_full": len(kept) - len(chosen)})
     seal(run, "curate", rows, ledger=[tally], figures=figures, files={"embeddings.jsonl": places})
-
-
-def _read(version: Version) -> Input:
-    made = version.manifest
-    return Input(stage=made.stage, version=version.name, fingerprint=made.fingerprint)

@@ -23,9 +23,9 @@ from stages.bundle import Contents, Packed, pack
 from stages.plan import load
 from stages.unbundle import Unpacked, unpack
 from tests.helpers import record, stub_model, write_plan
-from tests.stages import kept
+from tests.stages import whole
 from tests.stages.conftest import Workshop
-from tests.stages.kept import current
+from tests.stages.sealed import current
 
 pytest.importorskip("safetensors")
 
@@ -33,7 +33,7 @@ pytest.importorskip("safetensors")
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A whole run, which no test changes."""
-    return kept.make(tmp_path_factory.mktemp("plan"))
+    return whole.make(tmp_path_factory.mktemp("plan"))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_without_the_memo_everything_is_asked_again(shop: Workshop, there: Path,
 
 def test_older_versions_stay_behind(shop: Workshop, there: Path, tmp_path: Path) -> None:
     """Those that nothing current was made from; the note names them."""
-    run = kept.copied(shop, tmp_path / "tiny")
+    run = whole.copied(shop, tmp_path / "tiny")
     for stage in ("train", "evaluate"):
         shutil.rmtree(run.path / stage)
     (run.path / "lock.json").unlink()
@@ -154,7 +154,7 @@ filter:
 """,
         encoding="utf-8",
     )
-    recorded("generate", "filter", script=lambda request: kept.says(request) if not request.choices else five(request))
+    recorded("generate", "filter", script=lambda request: whole.says(request) if not request.choices else five(request))
     workshop.make("generate", "filter")
     return workshop
 
@@ -214,7 +214,7 @@ def test_documents_go_along(workshop: Workshop, tmp_path: Path, there: Path, sai
         "task": {"kind": "template", "prompt": f"{tmp_path}-ask.md"},
     }
     write_plan(workshop.folder, generate=generate)
-    kept.seal(workshop.run, "evaluate", [], {})
+    whole.seal(workshop.run, "evaluate", [], {})
     before = flow.expected(workshop.plan())
     packed = pack(workshop.path, workshop.run, tmp_path / "t.tar")
     shutil.rmtree(outside)
@@ -228,14 +228,14 @@ def test_earlier_runs_go_along(
 ) -> None:
     """A replay's source, named as a run, as a folder or as a file, is a folder or a file of the bundle."""
     monkeypatch.setenv("PIPELINE_RUNS", str(tmp_path / "runs"))
-    earlier = kept.seal(Run(tmp_path / "runs/earlier"), "curate", [], {"map.svg": b"<svg/>"})
+    earlier = whole.seal(Run(tmp_path / "runs/earlier"), "curate", [], {"map.svg": b"<svg/>"})
     (tmp_path / "rows.jsonl").write_bytes(record().line())
     sources = ["earlier", str(earlier.path), f"{tmp_path}/rows.jsonl"]
     replay = [{"source": source, "share": 0.1} for source in sources]
     stub_model(workshop.folder / "embedder")
     curate = {"keep": 3, "embed": {"model": str(workshop.folder / "embedder")}, "replay": replay}
     write_plan(workshop.folder, curate=curate)
-    kept.seal(workshop.run, "evaluate", [], {})
+    whole.seal(workshop.run, "evaluate", [], {})
     before = flow.expected(workshop.plan())
     packed = pack(workshop.path, workshop.run, tmp_path / "t.tar")
     monkeypatch.setenv("PIPELINE_RUNS", str(there / "runs"))
@@ -247,7 +247,7 @@ def test_earlier_runs_go_along(
 
 def test_a_file_that_rows_came_from_goes_along(shop: Workshop, there: Path, tmp_path: Path) -> None:
     """--input takes it from the bundle, and its version is up to date."""
-    run = kept.copied(shop, tmp_path / "tiny")
+    run = whole.copied(shop, tmp_path / "tiny")
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"".join(record(f"Answer number {n}, long.", id=f"r{n}").line() for n in range(3)))
     rules = ("filter.rules=[{kind: length}]", "filter.pairs=null")
@@ -269,7 +269,7 @@ def test_models_stay_behind_and_are_named(workshop: Workshop, there: Path, tmp_p
         curate={"keep": 3, "embed": {"model": str(embedder)}},
         train={"student": {"model": str(student)}, "objective": {"kind": "sft"}},
     )
-    kept.seal(workshop.run, "train", [], {})
+    whole.seal(workshop.run, "train", [], {})
     packed = pack(workshop.path, workshop.run, tmp_path / "t.tar")
     assert [needed.model for needed in packed.contents.models] == [str(embedder), str(student)]
     shutil.rmtree(student)
@@ -292,7 +292,7 @@ def test_a_place_that_will_not_do_is_refused(shop: Workshop, tmp_path: Path, nam
 
 def test_a_damaged_run_is_not_bundled(shop: Workshop, tmp_path: Path) -> None:
     """Nobody takes along what is not whole; and nothing of the file is left."""
-    run = kept.copied(shop, tmp_path / "tiny")
+    run = whole.copied(shop, tmp_path / "tiny")
     (current(run, "filter").path / "kept-00000.jsonl").unlink()
     with pytest.raises(DataError, match=r"kept-00000\.jsonl: is missing"):
         pack(shop.path, run, tmp_path / "t.tar")

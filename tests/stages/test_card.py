@@ -27,9 +27,7 @@ from stages.formats.export import rows_of
 from stages.licences import chain
 from stages.plan import Plan, load
 from tests.helpers import record, write_plan
-from tests.stages import published
-from tests.stages.published import GOLDEN, golden, scores, student
-from tests.stages.sealed import seal
+from tests.stages.sealed import GOLDEN, golden, scores, seal, student
 
 EVERYTHING = Want(heldout=True, dropped=True, pairs=True)
 
@@ -81,7 +79,7 @@ def test_korean_questions_about_documents(tmp_path: Path) -> None:
     write_plan(tmp_path)
     asked = record("달은 지구의 하나뿐인 위성입니다.", prompt="달은 무엇인가요? 문서에서 찾아 주세요.", task="doc_qa")
     run = Run(tmp_path / "runs/tiny")
-    version = seal(run.path, "filter", [asked])
+    version = seal(run, "filter", [asked])
     found = data(card(gather(load(tmp_path / "plan.yaml"), run, version), Want()))
     assert found["language"] == ["ko"] and found["task_categories"] == ["text-generation", "question-answering"]
 
@@ -165,12 +163,9 @@ def test_rows_from_files_and_earlier_runs_are_sources(tmp_path: Path) -> None:
     replay = {"source": "mine/rows.jsonl", "share": 0.1}
     write_plan(tmp_path, filter={"rules": "story"}, curate={"keep": 2, "replay": [replay]})
     run = Run(tmp_path / "runs/tiny")
-    out = published.writer(run, "filter", "a" * 64, {}, [tmp_path / "mine/rows.jsonl"], {})
-    out.write(record())
-    filtered = published.seal(run, out)
-    out = published.writer(run, "curate", "b" * 64, {"curate": {"replay": [replay]}}, [filtered], {})
-    out.write(record())
-    facts = gather(load(tmp_path / "plan.yaml"), run, published.seal(run, out))
+    filtered = seal(run, "filter", [record()], of=[tmp_path / "mine/rows.jsonl"])
+    curated = seal(run, "curate", [record()], of=[filtered], settings={"curate": {"replay": [replay]}})
+    facts = gather(load(tmp_path / "plan.yaml"), run, curated)
     found = [(source.what, source.name, source.licence) for source in facts.sources()]
     assert found == [("seeds", "mine/rows.jsonl", "cc-by-sa-4.0"), ("seeds", "rows.jsonl", "")]
     assert data(card(facts, Want()))["license"] == "unknown"
@@ -184,7 +179,7 @@ def test_no_place_of_this_machine_is_published(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs/tiny")
     made = MadeBy(engine="vllm", model=str(place), licence="mit")
     rows = [record(id="a", made_by=made), record(id="b", made_by=MadeBy(engine="vllm", model="demo:tiny"))]
-    version = seal(run.path, "generate", rows)
+    version = seal(run, "generate", rows)
     facts = gather(load(tmp_path / "plan.yaml"), run, version)
     assert facts.counted.paths == 1 and {t.model for t in facts.counted.teachers} == {"model", "tiny"}
     assert "secret" not in card(facts, Want())
@@ -219,7 +214,7 @@ def test_front_matter_is_safe_from_what_a_plan_says(tmp_path: Path) -> None:
     """A name or a word about the run cannot add fields."""
     write_plan(tmp_path, about="x\n---\nlicense: mit")
     run = Run(tmp_path / "runs/tiny")
-    version = seal(run.path, "filter", [record(made_by=MadeBy(model="a/b", licence="cc-by-4.0"))])
+    version = seal(run, "filter", [record(made_by=MadeBy(model="a/b", licence="cc-by-4.0"))])
     text = card(gather(load(tmp_path / "plan.yaml"), run, version), Want())
     assert data(text)["license"] == "cc-by-4.0"
     assert yaml.safe_load(text.split("---")[1])["license"] == "cc-by-4.0"
@@ -229,7 +224,7 @@ def test_terms_without_an_id_have_a_name_and_a_link(tmp_path: Path) -> None:
     """A hosted teacher's terms are `other` on the Hub, by name."""
     write_plan(tmp_path)
     run = Run(tmp_path / "runs/tiny")
-    version = seal(run.path, "generate", [record(made_by=MadeBy(engine="openai", model="gpt-4o"))])
+    version = seal(run, "generate", [record(made_by=MadeBy(engine="openai", model="gpt-4o"))])
     found = data(card(gather(load(tmp_path / "plan.yaml"), run, version), Want()))
     assert (found["license"], found["license_name"]) == ("other", "openai-terms")
     assert found["license_link"].startswith("https://")

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +24,7 @@ from tests.helpers import opens_scripted, record, write_plan
 from tests.stages import tiny
 from tests.stages.conftest import Workshop
 
-pytestmark = pytest.mark.slow  # torch and TRL
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]  # torch and TRL
 
 ANSWERS = [
     "the fox ran home .",
@@ -41,17 +40,6 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 LORA = {"r": 4, "target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"]}
 GOALS = [Dpo, Dpkd]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """So small a model is no work for two."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def rows(n: int = 8) -> Any:

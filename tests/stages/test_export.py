@@ -22,7 +22,7 @@ from stages.exporters.base import Finished
 from stages.exporters.safetensors import Safetensors
 from stages.student import load
 from tests.helpers import write_plan
-from tests.stages import finished
+from tests.stages import students
 
 pytestmark = pytest.mark.slow
 NAMES = [form.name for form in FORMS]
@@ -33,14 +33,14 @@ def tune(run: Run, base: Path, layers: list[int] | None = None) -> Version:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    finished.model(num_hidden_layers=4).save_pretrained(base)
-    finished.tokenizer().save_pretrained(base)
+    students.model(num_hidden_layers=4).save_pretrained(base)
+    students.tokenizer().save_pretrained(base)
     torch.manual_seed(1)
     config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     student = get_peft_model(load(str(base), layers=layers)[0], config)
     told = {"init": {"layers": layers}} if layers else {"model": str(base)}
     settings = {"train": {"student": told}, "student": [str(base), find(str(base)).revision]}
-    return finished.finish(run, student, finished.tokenizer(), settings)
+    return students.finish(run, student, students.tokenizer(), settings)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_every_form_is_there(made: Any) -> None:
         card = (form.folder / "README.md").read_text()
         assert "license: apache-2.0" in card and "base_model: tiny" in card and "## This form" in card
         assert json.loads((form.folder / "export.json").read_text())["fingerprint"] == version.manifest.fingerprint
-    assert {"model.onnx", "config.json", "tokenizer.json", "chat_template.jinja"} <= finished.files(root / "onnx")
+    assert {"model.onnx", "config.json", "tokenizer.json", "chat_template.jinja"} <= students.files(root / "onnx")
 
 
 def test_speed_is_of_what_is_served(made: Any) -> None:
@@ -92,7 +92,7 @@ def test_the_version_is_left_alone(made: Any) -> None:
     _, version, _ = made
     for info in version.manifest.files:
         version.verify(info)
-    assert finished.files(version.path) == {info.file for info in version.manifest.files} | {"manifest.json"}
+    assert students.files(version.path) == {info.file for info in version.manifest.files} | {"manifest.json"}
 
 
 def test_a_form_is_made_once(made: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_form_is_made_once(made: Any) -> None:
     before = report.stat().st_mtime_ns
     (again,) = export.export(run, version, ["safetensors"])
     assert (again.made, report.stat().st_mtime_ns) == ("before", before)
-    newer = finished.finish(run, finished.model(), finished.tokenizer())
+    newer = students.finish(run, students.model(), students.tokenizer())
     (other,) = export.export(run, newer, ["safetensors"])
     assert other.made == "now" and other.folder.parent.name == newer.name
 
@@ -149,7 +149,7 @@ def test_a_base_made_of_layers_is_exported_too(tmp_path: Path) -> None:
 def test_no_adapters_no_adapter_form(tmp_path: Path) -> None:
     """Full fine-tuning leaves none, and the message says what would."""
     run = Run(tmp_path / "runs/tiny")
-    version = finished.finish(run, finished.model(), finished.tokenizer())
+    version = students.finish(run, students.model(), students.tokenizer())
     with pytest.raises(UsageError, match=r"without lora.*\n.*train\.objective\.lora"):
         export.export(run, version, ["adapter"])
 
@@ -167,7 +167,7 @@ def test_another_base_is_refused(tmp_path: Path) -> None:
 def plain(tmp_path: Path) -> tuple[Run, Version]:
     """A student without adapters."""
     run = Run(tmp_path / "runs/tiny")
-    return run, finished.finish(run, finished.model(), finished.tokenizer())
+    return run, students.finish(run, students.model(), students.tokenizer())
 
 
 def test_an_unknown_form_is_refused(plain: tuple[Run, Version]) -> None:
@@ -219,12 +219,12 @@ def test_a_folder_of_ones_own(plain: tuple[Run, Version], tmp_path: Path) -> Non
     to = tmp_path / "ship"
     (form,) = export.export(run, version, ["safetensors"], to)
     assert form.folder == to / "safetensors"
-    newer = finished.finish(run, finished.model(), finished.tokenizer())
+    newer = students.finish(run, students.model(), students.tokenizer())
     (form,) = export.export(run, newer, ["safetensors"], to)
     assert (form.made, form.report.student) == ("now", newer.name)
     other = Run(tmp_path / "runs/other")
     with pytest.raises(UsageError, match="holds the student of tiny"):
-        export.export(other, finished.finish(other, finished.model(), finished.tokenizer()), ["safetensors"], to)
+        export.export(other, students.finish(other, students.model(), students.tokenizer()), ["safetensors"], to)
     (to / "gguf").mkdir()
     with pytest.raises(UsageError, match="was not made by export"):
         export.export(run, newer, ["gguf"], to)

@@ -12,7 +12,7 @@ from stages import export
 from stages.exporters.base import Finished
 from stages.exporters.gguf import Gguf, GgufQ8
 from stages.exporters.gguf_vocab import CUTS, LETTERS, SIGNS, cut_of
-from tests.stages import finished, tiny
+from tests.stages import students, tiny
 
 pytestmark = pytest.mark.slow
 IDS = [5, 9, 40, 41, 7, 100, 101, 33, 60]
@@ -20,7 +20,7 @@ IDS = [5, 9, 40, 41, 7, 100, 101, 33, 60]
 
 def student(folder: Path, model: Any, words: Any = None) -> Finished:
     """A version in `folder`."""
-    version = finished.finish(Run(folder / "runs/tiny"), model, words or finished.tokenizer())
+    version = students.finish(Run(folder / "runs/tiny"), model, words or students.tokenizer())
     return Finished(version, "tiny")
 
 
@@ -49,7 +49,7 @@ def test_the_weights_are_the_students(tmp_path: Path, sort: str, more: dict[str,
     """Loaded again they say the same: rows of Q and K, biases, norms of heads, a head of its own."""
     import torch
 
-    model = finished.model(sort, **more)
+    model = students.model(sort, **more)
     for name, parameter in model.named_parameters():
         if name.endswith(("bias", "norm.weight")):
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
@@ -64,10 +64,10 @@ def test_the_weights_are_the_students(tmp_path: Path, sort: str, more: dict[str,
 
 def test_what_the_file_says(tmp_path: Path) -> None:
     """Shape, licence, tokenizer, special tokens and chat template, as llama.cpp reads them."""
-    made = student(tmp_path, finished.model())
+    made = student(tmp_path, students.model())
     Gguf().write(made, tmp_path, {})
     said, tensors = contents(tmp_path / "model-f16.gguf")
-    words = finished.tokenizer()
+    words = students.tokenizer()
     assert said["general.architecture"] == "llama"
     assert (said["general.license"], said["general.name"]) == ("apache-2.0", "tiny-student")
     assert (said["llama.block_count"], said["llama.attention.head_count_kv"]) == (2, 2)
@@ -88,7 +88,7 @@ def test_what_the_file_says(tmp_path: Path) -> None:
 
 def test_8_bits_are_for_matrices(tmp_path: Path) -> None:
     """Norms stay as they are, and so does what blocks of 32 do not divide, in 16 bits."""
-    GgufQ8().write(student(tmp_path, finished.model(intermediate_size=80)), tmp_path, {})
+    GgufQ8().write(student(tmp_path, students.model(intermediate_size=80)), tmp_path, {})
     _, tensors = contents(tmp_path / "model-q8_0.gguf")
     kinds = {name: tensor.tensor_type.name for name, tensor in tensors.items()}
     assert kinds["token_embd.weight"] == kinds["blk.1.attn_q.weight"] == "Q8_0"
@@ -102,7 +102,7 @@ def test_8_bits_are_for_matrices(tmp_path: Path) -> None:
 def test_how_text_is_cut_has_a_name(tmp_path: Path, pattern: str, name: str) -> None:
     """The tokenizer is recognised by what it does; one that llama.cpp does not know is refused."""
     cutter = regexes(pattern) if pattern else None
-    words = tiny.tokenizer() if pattern == "words" else finished.tokenizer(cutter)
+    words = tiny.tokenizer() if pattern == "words" else students.tokenizer(cutter)
     words.save_pretrained(tmp_path)
     if name:
         assert cut_of(tmp_path) == name
@@ -125,7 +125,7 @@ def test_known_cuts_are_those_of_transformers() -> None:
 )  # fmt: skip
 def test_what_is_left_to_the_converter(tmp_path: Path, more: dict[str, Any], why: str) -> None:
     """Named in one message that names the converter; asked for by default it is left out."""
-    made = student(tmp_path, finished.model())
+    made = student(tmp_path, students.model())
     config = made.model / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | more))
     with pytest.raises(UsageError, match=rf"{why}.*\n.*convert_hf_to_gguf\.py"):

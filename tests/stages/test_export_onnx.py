@@ -10,7 +10,7 @@ from pipeline.run import Run
 from stages.exporters.base import Finished
 from stages.exporters.onnx import Onnx, OnnxReader
 from stages.exporters.onnx_int8 import BLOCK, OnnxInt8, quantise
-from tests.stages import finished
+from tests.stages import students
 
 pytestmark = pytest.mark.slow
 IDS = [5, 9, 40, 41, 7, 100, 101, 33, 60]
@@ -18,7 +18,7 @@ IDS = [5, 9, 40, 41, 7, 100, 101, 33, 60]
 
 def student(folder: Path, **more: Any) -> Finished:
     """A version in `folder`."""
-    version = finished.finish(Run(folder / "runs/tiny"), finished.model(**more), finished.tokenizer())
+    version = students.finish(Run(folder / "runs/tiny"), students.model(**more), students.tokenizer())
     return Finished(version, "tiny")
 
 
@@ -35,7 +35,7 @@ def logits(**more: Any) -> Any:
     import torch
 
     with torch.no_grad():
-        return finished.model(**more)(torch.tensor([IDS])).logits[0].numpy()
+        return students.model(**more)(torch.tensor([IDS])).logits[0].numpy()
 
 
 def test_inputs_and_outputs_have_their_customary_names(graph: Path) -> None:

@@ -19,8 +19,7 @@ from stages.formats.base import Left, Line, OfRecords
 from stages.formats.export import Exported, export, format_of, rows_of
 from stages.intake import to_record
 from tests.helpers import record
-from tests.stages.published import golden
-from tests.stages.sealed import seal
+from tests.stages.sealed import golden, seal
 
 RECORDS = {name: form for name, form in FORMATS.items() if isinstance(form, OfRecords)}
 BACK = ("messages", "prompt_completion", "sharegpt", "alpaca")
@@ -112,7 +111,7 @@ def test_our_own_input_reads_the_same_conversation_back(messages: list[Message],
 def made(tmp_path: Path, name: str, *rows: Record, to: str = "out") -> tuple[Exported, Path]:
     """Rows of a filter version as a format writes them to a folder."""
     run = Run(tmp_path / "runs/동화")
-    version = seal(run.path, "filter", rows)
+    version = seal(run, "filter", rows)
     return export(run, version, FORMATS[name], tmp_path / to), tmp_path / to
 
 
@@ -129,7 +128,7 @@ def test_rows_are_counted_and_none_goes_silently(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_and_nothing_half_is_left(tmp_path: Path) -> None:
     """A file that is there stays; no row that fits is an error and leaves no file."""
     run = Run(tmp_path / "runs/x")
-    version = seal(run.path, "filter", [said(ANSWER)])
+    version = seal(run, "filter", [said(ANSWER)])
     with pytest.raises(UsageError, match=r"no row of filter/.* can be written as messages: 1 no_prompt"):
         export(run, version, FORMATS["messages"], tmp_path / "out/rows.jsonl")
     assert list((tmp_path / "out").iterdir()) == []
@@ -212,8 +211,8 @@ def test_the_last_rows_are_taken_where_nothing_is_named(tmp_path: Path) -> None:
     run = Run(tmp_path / "runs/x")
     with pytest.raises(UsageError, match="no stage has been run that makes rows"):
         rows_of(run)
-    first = seal(run.path, "generate", [said(USER, ANSWER)])
-    second, third = (seal(run.path, "filter", [said(USER, ANSWER, id=str(n))]) for n in range(2))
+    first = seal(run, "generate", [said(USER, ANSWER)])
+    second, third = (seal(run, "filter", [said(USER, ANSWER, id=str(n))]) for n in range(2))
     assert rows_of(run).name == third.name and rows_of(run, "generate").name == first.name
     assert rows_of(run, "filter", "1").name == rows_of(run, name="filter/0001").name == second.name
     for stage, name in (("train", ""), ("filter", "generate/0001"), ("filter", "0009"), ("curate", "")):

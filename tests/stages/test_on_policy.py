@@ -1,7 +1,6 @@
 """Answers that the student writes while it trains: what is compared, on which tokens, in which steps."""
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,12 @@ from stages.student import blank
 from tests.helpers import record
 from tests.stages import tiny
 
-pytestmark = pytest.mark.slow  # torch and TRL
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]  # torch and TRL
 
 ANSWER = "the fox found a boat and ran home ."
 ANSWERS = [ANSWER, "a bear .", "the moon about me found the boat", "tell me and the bear ran", "home ?"]
 ALL = {"max_length": 64, "max_completion_length": 8, "warmup_ratio": 0, "lr_scheduler_type": "constant"}
 OWN: dict[str, Any] = {"lora": None} | ALL
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Models this small are several times slower on two threads, which wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def rows(*answers: str, prompt: str = "tell me about the fox ?") -> Any:
@@ -147,6 +135,15 @@ def update(objective: OnPolicy, folder: Path, data: Any, order: Any = None) -> A
     made = trainer(objective, folder, data)
     made.train()
     return weights(made.model)
+
+
+def test_given_answers_are_there_whatever_trl_leaves_out(tmp_path: Path) -> None:
+    """Told to remove the columns that it does not use, it keeps those of the given answers."""
+    bare, whole = (
+        update(gkd(config={"remove_unused_columns": remove}), tmp_path / str(remove), rows(*ANSWERS))
+        for remove in (True, False)
+    )
+    assert bare.equal(whole)
 
 
 def test_a_step_is_the_same_however_it_is_cut(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,6 @@ QUICK = {
     "lr_scheduler_type": "constant", "warmup_ratio": 0, "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 2,
 }  # fmt: skip
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Models as small as these lose by threads."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def private(**more: Any) -> Private:

@@ -18,8 +18,7 @@ from stages.plan import Plan, load
 from stages.publish import Options
 from tests.helpers import record, write_plan
 from tests.stages.hub import hub
-from tests.stages.published import GOLDEN, golden, student
-from tests.stages.sealed import seal
+from tests.stages.sealed import GOLDEN, golden, seal, student
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = str(GOLDEN / "preference/plan.yaml")
@@ -140,7 +139,7 @@ def tainted(tmp_path: Path, **made_by: str) -> tuple[Plan, Run]:
     """A run whose teacher has terms."""
     write_plan(tmp_path)
     run = Run(tmp_path / "runs/tiny")
-    seal(run.path, "filter", [record(made_by=MadeBy(engine="openai", **made_by))])
+    seal(run, "filter", [record(made_by=MadeBy(engine="openai", **made_by))])
     return load(tmp_path / "plan.yaml"), run
 
 

@@ -25,19 +25,9 @@ from stages.scores.likelihood import likelihood
 from stages.scores.overlap import overlap, rouge_l, units
 from stages.scores.probes import Probe, probed
 from tests.helpers import record
+from tests.stages.conftest import RUBRIC
 
 words = st.lists(st.sampled_from(["a", "fox", "ran", "home", "달", "여우"]), max_size=12)
-
-
-RUBRIC = """\
----
-about: A rubric.
-needs: [prompt, answer, fence]
-scale: [1, 5]
----
->>> user
-{{ prompt }} <x-{{ fence }}>{{ answer }}</x-{{ fence }}>
-"""
 
 
 def example(*references: str, id: str = "r1", prompt: str = "A story.") -> Example:
@@ -131,7 +121,7 @@ def test_collapse_shows() -> None:
 
 def test_whose_score_is_higher_has_won(tmp_path: Path) -> None:
     """A prompt with one score only is no duel."""
-    (tmp_path / "rate.md").write_text(RUBRIC)
+    (tmp_path / "rate.md").write_text(RUBRIC.format(name="Rate"))
     judge = Judge(prompt=tmp_path / "rate.md")
     one = [Score(3.0), Score(2.0), Score(1.0), None, Score(4.0)]
     other = [Score(2.5), Score(2.0), Score(4.0), Score(1.0), Score(1.0)]

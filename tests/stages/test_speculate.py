@@ -65,8 +65,8 @@ class Bench:
         self.folder, self.run, self.monkeypatch = folder, Run(folder / "runs/tiny"), monkeypatch
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.teacher({"kind": "vllm", "model": str(model(folder / "teacher", 1000)), "max_model_len": 64})
-        seal(self.run.path, "generate", [record(id=f"r{n}", split="heldout") for n in range(3)])
-        self.student = seal(self.run.path, "train")
+        seal(self.run, "generate", [record(id=f"r{n}", split="heldout") for n in range(3)])
+        self.student = seal(self.run, "train")
         model(self.student.path / "model", 250)
 
     def teacher(self, section: dict[str, Any]) -> None:
@@ -140,8 +140,8 @@ def test_another_engine_is_refused(bench: Bench) -> None:
 
 def test_nothing_to_draft_with_or_to_answer_is_refused(bench: Bench) -> None:
     """No train version, one that is not there, no held-out prompts."""
-    bench.refused("train has no version 7; there are: 0001-00000000", input="7")
-    seal(bench.run.path, "generate", [record()])
+    bench.refused("train has no version 7; there are: 0001-00000001", input="7")
+    seal(bench.run, "generate", [record()])
     bench.refused("no held-out prompts")
     (bench.run.path / "lock.json").write_text('{"format": 1, "current": {}}')
     assert bench.refused("not trained yet").hint == "pipeline train PLAN"
@@ -351,7 +351,7 @@ def test_both_models_look_at_the_teachers_answers(tmp_path: Path) -> None:
 
 def test_versions_are_picked_by_name(bench: Bench) -> None:
     """--input takes another train version than the current one, with or without its stage."""
-    newer: Version = seal(bench.run.path, "train")
+    newer: Version = seal(bench.run, "train")
     model(newer.path / "model", 100)
     bench.answers([[1]] * 3, [[1]] * 3)
     assert bench.speculate().pair.student.name == newer.name

@@ -142,3 +142,13 @@ def test_a_blank_student_has_everything_but_weights(tmp_path: Path) -> None:
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert model.config.num_hidden_layers == 4 and model.generation_config.eos_token_id == [2, 3]
     assert tokenizer("the fox")["input_ids"] == tiny.tokenizer()("the fox")["input_ids"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [{}, {"layers": [0, 2]}, {"config": {"num_hidden_layers": 2}}])
+def test_attention_is_the_one_asked_for(tmp_path: Path, how: dict[str, Any]) -> None:
+    """Of a student with weights and of one without; the model's own where none is named."""
+    folder = str(tiny.folder(tmp_path / "model"))
+    for made in (load, blank):
+        assert made(folder, **how, attention="eager")[0].config._attn_implementation == "eager"
+        assert made(folder, **how)[0].config._attn_implementation == "sdpa"

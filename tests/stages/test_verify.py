@@ -17,9 +17,10 @@ from pipeline.store import Version, pretty
 from stages import verify, verify_ledger
 from stages.verify_found import Findings, Ids, plain
 from tests.helpers import record
-from tests.stages import kept
+from tests.stages import whole
 from tests.stages.conftest import Workshop
-from tests.stages.kept import copied, current, edit, problems, rehash, rewrite
+from tests.stages.sealed import current
+from tests.stages.whole import copied, edit, problems, rehash, rewrite
 
 pytest.importorskip("safetensors")
 
@@ -27,7 +28,7 @@ pytest.importorskip("safetensors")
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A whole run, which no test changes."""
-    return kept.make(tmp_path_factory.mktemp("plan"))
+    return whole.make(tmp_path_factory.mktemp("plan"))
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_row_that_is_no_record_is_found(run: Run) -> None:
 def test_training_on_a_held_out_row_is_found(run: Run) -> None:
     """In the training rows of the version above, and of the one it is evaluated on."""
     version = current(run, "train")
-    held = kept.first(current(run, "filter"), "heldout").id
+    held = whole.first(current(run, "filter"), "heldout").id
     rewrite(version, "rows.jsonl", lambda rows: [*rows[1:], orjson.dumps({"id": held}) + b"\n"])
     found = problems(run)
     assert [p.split(" in ")[1].split("/")[0] for p in found] == ["generate", "filter"]
@@ -143,10 +144,10 @@ def test_training_on_a_held_out_row_is_found(run: Run) -> None:
 def test_what_a_student_is_evaluated_on_may_not_train_it(run: Run) -> None:
     """Also where the training rows came from somewhere else."""
     filtered = current(run, "filter")
-    rows = [{"id": kept.first(filtered, "heldout").id}, {"id": "b"}]
-    train = kept.seal(run, "train", [], {"rows.jsonl": kept.lines(rows)}, 2)
+    rows = [{"id": whole.first(filtered, "heldout").id}, {"id": "b"}]
+    train = whole.seal(run, "train", [], {"rows.jsonl": rows}, 2)
     assert problems(run) == []
-    kept.seal(run, "evaluate", [filtered, train], {})
+    whole.seal(run, "evaluate", [filtered, train], {})
     found = problems(run)
     assert len(found) == 2 and all("trains on 1 rows" in p for p in found)
 
@@ -193,7 +194,7 @@ def test_an_edited_manifest_is_found(run: Run, change: Callable[[dict[str, Any]]
 def test_pairs_across_the_split_are_found(run: Run) -> None:
     """A pair for training whose rejected answer is held out."""
     version = current(run, "filter")
-    held = kept.first(version, "heldout").id
+    held = whole.first(version, "heldout").id
 
     def change(rows: list[bytes]) -> list[bytes]:
         return [orjson.dumps(orjson.loads(rows[0]) | {"rejected_id": held}) + b"\n", *rows[1:]]
@@ -222,8 +223,8 @@ def test_vectors_without_rows_are_found(tmp_path: Path) -> None:
     import numpy as np
 
     run = Run(tmp_path / "tiny")
-    rows = kept.lines([{"id": "a"}, {"id": "b"}])
-    version = kept.seal(run, "curate", [], {"embeddings.jsonl": rows, "embeddings.npy": b""})
+    rows = [{"id": "a"}, {"id": "b"}]
+    version = whole.seal(run, "curate", [], {"embeddings.jsonl": rows, "embeddings.npy": b""})
     with (version.path / "embeddings.npy").open("wb") as file:
         np.save(file, np.zeros((3, 2), np.float32))
     rehash(version)

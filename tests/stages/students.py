@@ -1,12 +1,11 @@
-"""A finished train version made on the spot, without any training: tiny random models that know a little English."""
+"""Small random students that know a little English, and a train version of one, without any training."""
 
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from pipeline.run import Run
-from pipeline.store import Manifest, Version, VersionWriter
+from pipeline.store import Version, write_jsonl
+from tests.stages.sealed import begin, end
 from tests.stages.tiny import TEMPLATE, TEXT
 
 SENTENCES = ("the fox found a boat .", "a bear ran home in 1984 .", "tell me about the moon ?", "and the boat ran .")
@@ -49,11 +48,8 @@ def model(sort: str = "Llama", **more: Any) -> Any:
 
 def finish(run: Run, student: Any, words: Any, settings: dict[str, Any] | None = None) -> Version:
     """Seal a version around a model; adapters are saved by themselves and merged, as training does."""
-    fingerprint = f"{len(run.versions('train')) + 1:08x}" * 8
-    folder = run.folder_for("train", fingerprint)
-    manifest = Manifest(stage="train", version=folder.name, fingerprint=fingerprint, settings=settings or {}, inputs=[])
-    out = VersionWriter(folder, manifest)
-    out.begin()
+    out = begin(run, "train", settings=settings or {})
+    folder = out.path
     if hasattr(student, "merge_and_unload"):
         student.save_pretrained(folder / "adapter")
         student = student.merge_and_unload()
@@ -63,10 +59,8 @@ def finish(run: Run, student: Any, words: Any, settings: dict[str, Any] | None =
     (folder / "model/README.md").write_text(card, encoding="utf-8")
     turns = [[{"role": role, "content": text} for role in ("user", "assistant")] for text in SENTENCES]
     rows = [{"id": str(n), "prompt": [asked], "completion": [said]} for n, (asked, said) in enumerate(turns)]
-    (folder / "rows.jsonl").write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
-    version = out.seal()
-    run.set_current(version)
-    return version
+    write_jsonl(folder / "rows.jsonl", rows)
+    return end(run, out)
 
 
 def files(folder: Path) -> set[str]:

@@ -1,7 +1,7 @@
-"""A run with everything that a version may hold, made without a model: to be verified, damaged and taken elsewhere."""
+"""A whole run, with everything that a version may hold, without a model: to be verified, damaged, taken elsewhere."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from pipeline.engines.replay import Replay
 from pipeline.engines.trace import Trace
 from pipeline.records import Record
 from pipeline.run import Run
-from pipeline.store import Input, Manifest, ShardInfo, Tally, Version, VersionWriter, pretty
+from pipeline.store import ShardInfo, Tally, Version, pretty
 from stages import flow, verify
 from stages.verify import Verified
 from tests.helpers import empty_recording, opens_scripted, write_plan
+from tests.stages import sealed
 from tests.stages.conftest import Workshop, number
+from tests.stages.sealed import Content
 
 SETTINGS: dict[str, Any] = {
     "source": {"kind": "grid", "axes": {"prompt": [f"Tell me about number {n}." for n in range(12)]}},
@@ -57,47 +59,23 @@ def make(folder: Path) -> Workshop:
         flow.run_stages(shop.plan(), Run(folder / "scratch"), ["generate", "filter"], flow.Options())
     _, filtered = shop.make("generate", "filter")
     rows = [{"id": r.id, "messages": [m.model_dump() for m in r.messages]} for r in filtered.read("kept")]
-    train = seal(shop.run, "train", [filtered], {"rows.jsonl": lines(rows), "model/설정.json": b"{}"}, len(rows))
-    seal(shop.run, "evaluate", [filtered, train], {"scores.jsonl": lines([{"model": "trained"}])})
+    train = seal(shop.run, "train", [filtered], {"rows.jsonl": rows, "model/설정.json": b"{}"}, len(rows))
+    seal(shop.run, "evaluate", [filtered, train], {"scores.jsonl": [{"model": "trained"}]})
     return shop
 
 
-def lines(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Rows as JSONL."""
-    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-
-
-def seal(run: Run, stage: str, givers: list[Version], files: dict[str, bytes], rows: int = 0) -> Version:
-    """A version of these files that follows from others, current from now on."""
-    inputs = [Input(stage=g.manifest.stage, version=g.name, fingerprint=g.manifest.fingerprint) for g in givers]
+def seal(run: Run, stage: str, givers: list[Version], files: Mapping[str, Content], rows: int = 0) -> Version:
+    """A version of these files whose name follows from its settings and from others, as `verify` asks."""
     settings = {"seed": 3, stage: {}}
-    wanted = flow.fingerprint(stage, settings, [source.fingerprint for source in inputs])
-    folder = run.folder_for(stage, wanted)
+    wanted = flow.fingerprint(stage, settings, [given.manifest.fingerprint for given in givers])
     ledger = [Tally(step="train", came=rows, kept=rows)] if rows else []
-    made = Manifest(
-        stage=stage, version=folder.name, fingerprint=wanted, settings=settings, inputs=inputs, ledger=ledger
-    )
-    writer = VersionWriter(folder, made)
-    writer.begin()
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    version = writer.seal()
-    run.set_current(version)
-    return version
+    return sealed.seal(run, stage, files=files, of=givers, fingerprint=wanted, settings=settings, ledger=ledger)
 
 
 def copied(shop: Workshop, folder: Path) -> Run:
     """A copy of a workshop's run, to be damaged."""
     shutil.copytree(shop.run.path, folder)
     return Run(folder)
-
-
-def current(run: Run, stage: str) -> Version:
-    """The current version of a stage, which there is."""
-    version = run.current(stage)
-    assert version is not None
-    return version
 
 
 def edit(version: Version, change: Callable[[dict[str, Any]], object]) -> None:
