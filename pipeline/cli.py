@@ -1,6 +1,5 @@
 """The `pipeline` command. Data goes to stdout, talk to stderr; exit codes 0 ok, 1 failed, 2 wrong use."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pipeline import __version__, console
 from pipeline.cli_ask import ask
 from pipeline.cli_keep import keeping
 from pipeline.cli_look import Input, Json, Limit, PlanPath, Quiet, Set, look, open_plan, put
+from pipeline.cli_pager import paged
 from pipeline.cli_publish import publishing
 from pipeline.cli_report import reporting
 from pipeline.cli_ship import ship
@@ -79,21 +79,29 @@ def calibrate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """How far the plan's judges agree with people, next to what answer length alone would say."""
-    from stages import agreement_tables, calibrate
+    """How far the plan's judges agree with people, next to what answer length alone would say.
+
+    The run's folder keeps it: `report` and `card` show it.
+    """
+    from pipeline.visible import visible
+    from stages import agreement_tables, calibrate, calibrated
     from stages import gold as golds
 
     console.set_quiet(quiet)
     loaded, run_ = open_plan(plan, overrides)
     options = calibrate.Options(rule, good_from, precision, repeats)
-    found = calibrate.calibrate(loaded, run_, golds.read(gold, run_), options)
+    marks = golds.read(gold, run_)
+    as_it_is = calibrated.gold_file(gold)
+    found = calibrate.calibrate(loaded, run_, marks, options)
+    files = calibrated.keep(loaded, run_, as_it_is, options, found)
     if json:
         put([c._asdict() | {"figures": [f._asdict() for f in c.figures]} for c in found])
         return
     for calibration in found:
         console.print_out(agreement_tables.calibration(calibration))
         for note in calibration.notes:
-            console.print_out(f"note: {note}")
+            console.print_out(f"note: {visible(note)}")
+    console.say(f"kept in {', '.join(map(str, files))}; next: pipeline report {plan}")
 
 
 @app.command()
@@ -129,14 +137,15 @@ def memo(
         names = ("engine", "completions", "prompt_tokens", "completion_tokens")
         put([dict(zip(names, row, strict=True)) for row in found])
         return
-    table = console.table("engine", "completions", "prompt tokens", "completion tokens", title=str(run_.memo),
-                          right=("completions", "prompt tokens", "completion tokens"))  # fmt: skip
+    numbers = ("completions", "prompt tokens", "completion tokens")
+    table = console.table("engine", *numbers, title=console.cell(str(run_.memo)), right=numbers)
     for said_by, *counts in found:
-        table.add_row(said_by, *(f"{count:,}" for count in counts))
+        table.add_row(console.cell(said_by), *(f"{count:,}" for count in counts))
     console.print_out(table)
 
 
-for group in (work, ship, speculation, look, ask, reporting, publishing, keeping, aside):  # the order of the help
+GROUPS = (work, ship, speculation, look, ask, reporting, publishing, keeping, aside)  # the order of the help
+for group in GROUPS:
     app.add_typer(group)
 
 
@@ -174,7 +183,8 @@ def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _stop)
     try:
-        app(_arguments(sys.argv[1:]))
+        with paged(ends=False):
+            app(_arguments(sys.argv[1:]))
     except PipelineError as error:
         console.complain(str(error))
         sys.exit(error.exit_code)
@@ -184,9 +194,6 @@ def main() -> None:
     except ModuleNotFoundError as error:  # an extra that was not installed
         console.complain(f"{error.name} is not installed\nhint: `pipeline doctor` says what each stage needs")
         sys.exit(1)
-    except BrokenPipeError:  # the reader of stdout has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         console.complain(f"{error.strerror or error}{where}; what was finished is kept")

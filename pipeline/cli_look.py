@@ -1,5 +1,6 @@
 """Commands that only look: nothing here opens a model, and only `review` writes. And the options all commands share."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,8 @@ def retry_sorts(text: str) -> frozenset[Any]:
 
 
 def put(value: Any) -> None:
-    """JSON to stdout."""
-    console.print_out(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    """JSON to stdout; paths and numbers that are keys become text."""
+    console.print_out(orjson.dumps(value, os.fspath, orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
 
 
 @look.command()
@@ -60,6 +61,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Read the plan, say what would run and why. Opens no model and writes nothing, but for --estimate."""
+    from pipeline.visible import visible
     from stages import checks, tables
 
     loaded, run_ = open_plan(plan, overrides)
@@ -73,18 +75,18 @@ def check(
         else:
             console.print_out(tables.prediction(predicted))
             for note in predicted.notes:
-                console.print_out(f"note: {note}")
+                console.print_out(f"note: {visible(note)}")
         return
     if json:
         put([row._asdict() for row in found.rows] + [{"note": note} for note in found.notes])
         return
-    console.print_out(f"{loaded.name}: {loaded.about}".rstrip(": "))
+    console.print_out(visible(f"{loaded.name}: {loaded.about}".rstrip(": ")))
     table = console.table("stage", "would", "because")
     for row in found.rows:
-        table.add_row(row.stage, row.would, row.why)
+        table.add_row(row.stage, row.would, console.cell(row.why))
     console.print_out(table)
     for note in found.notes:
-        console.print_out(f"note: {note}")
+        console.print_out(f"note: {visible(note)}")
 
 
 @look.command()
@@ -103,11 +105,13 @@ def status(plan: PlanPath, overrides: Set = [], json: Json = False) -> None:  # 
         put(rows)
         return
     table = console.table("stage", "version", "state", "kept", "held out", "dropped", "",
-                          right=("kept", "held out", "dropped"), title=str(run_.path))  # fmt: skip
+                          right=("kept", "held out", "dropped"), title=console.cell(str(run_.path)))  # fmt: skip
     for step in steps:
         counts = step.version.manifest.counts if step.version else {}
         numbers = [f"{counts.get(k, 0):,}" if counts.get(k) else "" for k in ("kept", "heldout", "dropped")]
-        table.add_row(step.stage, step.version.name if step.version else "", step.state, *numbers, step.why)
+        table.add_row(
+            step.stage, step.version.name if step.version else "", step.state, *numbers, console.cell(step.why)
+        )
     console.print_out(table)
     for note in tables.warnings([s.version for s in steps if s.version]):
         console.print_out(f"note: {note}")

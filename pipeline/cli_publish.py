@@ -9,6 +9,7 @@ from rich.markup import escape
 from pipeline import console
 from pipeline.cli_look import Json, PlanPath, Quiet, Set, open_plan, put
 from pipeline.errors import UsageError
+from pipeline.visible import visible
 
 publishing = typer.Typer()
 
@@ -163,4 +164,4 @@ def _show(parcel: Any, *, private: bool) -> None:
         table.add_row(escape(file.path), f"{file.bytes:,}")
     table.add_row("", f"{sum(file.bytes for file in files):,}")
     console.print_out(table)
-    console.print_out(f"\n{parcel.card}")
+    console.print_out(visible(f"\n{parcel.card}"))

@@ -185,6 +185,7 @@ def evaluate(
         options = flow.Options(input=input, limit=limit, again=again)
         _work(plan, lambda p: ["evaluate"], overrides, options, json=json)
         return
+    from pipeline.visible import visible
     from stages import compare as beside
     from stages import tables_evaluate
 
@@ -196,4 +197,4 @@ def evaluate(
         return
     console.print_out(tables_evaluate.compared(found))
     for note in found.notes:
-        console.print_out(f"differs: {note}")
+        console.print_out(f"differs: {visible(note)}")

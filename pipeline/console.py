@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.visible import visible
+
 SETTLED = 10  # items after which a rate means something
 NOTE_EVERY = 0.5  # seconds between changes of the note beside a live bar
 PLAIN_EVERY = 15.0  # seconds between progress lines where there is no terminal
@@ -52,21 +54,26 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def cell(text: str) -> str:
+    """Somebody's text as a cell of a table: neither the terminal nor rich takes any of it for a command."""
+    return escape(visible(text))
+
+
 def say(text: str) -> None:
     """A line to the user, on stderr."""
     if not _quiet:
-        _talk.print(escape(text))
+        _talk.print(cell(text))
 
 
 def warn(text: str) -> None:
     """Something the user should know, on stderr."""
     if not _quiet:
-        _talk.print(f"[yellow]warning:[/] {escape(text)}")
+        _talk.print(f"[yellow]warning:[/] {cell(text)}")
 
 
 def complain(text: str) -> None:
     """An error; printed even when quiet."""
-    _talk.print(f"[red]error:[/] {escape(text)}")
+    _talk.print(f"[red]error:[/] {cell(text)}")
 
 
 def show(thing: RenderableType) -> None:

@@ -25,6 +25,18 @@ class Figure(NamedTuple):
     low: float | None = None
     high: float | None = None
 
+    @property
+    def shown(self) -> str:
+        """The value as people read it."""
+        if self.value is None:
+            return "undefined"
+        return f"{self.value:,.0f}" if self.name.endswith("_rows") else f"{self.value:.2f}"
+
+    @property
+    def between(self) -> str:
+        """The ends of the interval, "" where there is none."""
+        return "" if self.low is None or self.high is None else f"{self.low:.2f} to {self.high:.2f}"
+
 
 class Scored(NamedTuple):
     """A row with a judge's score and a person's; `good` is None where the person's has no threshold."""

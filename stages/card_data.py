@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pipeline.run import Run
 from pipeline.store import Version
 from stages import card_text as write
+from stages.calibrated import Calibrated, kept
 from stages.card_facts import Facts, public
 from stages.card_files import DEFAULT, PREFERENCE, Item, Want, configs, items
 from stages.licences import Chain, chain
@@ -144,7 +146,7 @@ def _choosing(facts: Facts) -> list[str]:
     parts = ["## What was kept", write.funnel(facts.chain.values())]
     if filtered := facts.chain.get("filter"):
         found = filtered.manifest.settings.get("filter", {}).get("rules", [])
-        parts += ["Filters, in order:", write.rules(found), _judged(filtered, found)]
+        parts += ["Filters, in order:", write.rules(found), _judged(facts.run, filtered, found)]
     if curated := facts.chain.get("curate"):
         told = curated.manifest.settings.get("curate", {})
         shown = ("select", "embed", "dedup", "keep", "score", "order")
@@ -156,15 +158,24 @@ def _choosing(facts: Facts) -> list[str]:
     return parts
 
 
-def _judged(version: Version, rules: list[dict[str, Any]]) -> str:
+def _judged(run: Run, version: Version, rules: list[dict[str, Any]]) -> str:
     judges = [rule for rule in rules if rule["kind"] in JUDGES]
     if not judges:
         return "No model judged the answers."
     models = {f"{public(m['model'])} ({m.get('revision', '')})" for m in version.manifest.settings.get("models", [])}
-    return (
-        f"Judged by {', '.join(sorted(models)) or 'a model that the settings above name'}. "
-        "How far it agrees with people is not recorded with this version: `pipeline calibrate` measures it."
-    )
+    names = {rule.get("name") or rule["kind"] for rule in judges}
+    beside = [_beside(one, version) for one in kept(run)[0] if one.rule in names]
+    unknown = "How far it agrees with people is not recorded with this version: `pipeline calibrate` measures it."
+    by = f"Judged by {', '.join(sorted(models)) or 'a model that the settings above name'}. "
+    return by + (f"Beside people's marks:\n\n{write.bullets(beside)}" if beside else unknown)
+
+
+def _beside(one: Calibrated, version: Version) -> str:
+    """A judge's agreement with people, in a line."""
+    found = [f"{f.name.replace('_', ' ')} {f.shown}" + (f" ({f.between})" if f.between else "") for f in one.main()]
+    other = ", asked with other settings than this version's" if one.changed(version) else ""
+    told = ", ".join(found) or "nothing that can be told"
+    return f"{one.rule}: {told}, by {one.rows:,} {one.sort} in `{one.gold}` (95 % intervals){other}"
 
 
 def _heldout(facts: Facts, found: list[Item]) -> list[str]:

@@ -15,18 +15,19 @@ from pipeline import console
 from pipeline.records import Record
 from pipeline.run import Run
 from pipeline.store import Version
+from pipeline.visible import visible
 from stages.estimate import Estimate
 from stages.explain import Threshold
 from stages.show import lines
-from stages.tables_curate import curated
+from stages.tables_curate import curated, number
 from stages.tables_evaluate import evaluated
 
 HEALTHY = (0.5, 0.8)  # pass rate of the filters that practitioners report as healthy
 
 
 def brief(text: str, width: int = 400) -> str:
-    """One paragraph, cut at a word."""
-    line = " ".join(text.split())
+    """One paragraph, cut at a word, that no terminal obeys."""
+    line = visible(" ".join(text.split()))
     return line if len(line) <= width else line[:width].rsplit(" ", 1)[0] + " ..."
 
 
@@ -37,7 +38,7 @@ def funnel(versions: list[Version]) -> Table:
         for n, tally in enumerate(version.manifest.ledger):
             why = ", ".join(f"{r} {c}" for r, c in sorted(tally.dropped.items(), key=lambda i: (-i[1], i[0])))
             stage = version.manifest.stage if n == 0 else ""
-            table.add_row(stage, tally.step, f"{tally.came:,}", f"{tally.kept:,}", escape(why))
+            table.add_row(stage, console.cell(tally.step), f"{tally.came:,}", f"{tally.kept:,}", console.cell(why))
         if version.manifest.stage == "filter":
             table.add_row("", "", "", f"{pass_rate(version):.0%}", "passed all (healthy: 50-80 %)")
     return table
@@ -69,8 +70,8 @@ def card(record: Record, answer: int = 600) -> RenderableType:
     why = f" ({record.detail})" if record.detail else ""
     measured = "  ".join(f"{c.name} {c.value:.4g}" for c in record.checks)
     body = Text()
-    body.append(f"{record.id}  {record.split}  {fate}{why}\n", style="bold")
-    body.append(f"{measured}\n", style="dim")
+    body.append(visible(f"{record.id}  {record.split}  {fate}{why}\n"), style="bold")
+    body.append(visible(f"{measured}\n"), style="dim")
     body.append("asked: ", style="dim").append(brief(record.prompt, 200) + "\n")
     body.append("said:  ", style="dim").append(brief(record.answer, answer))
     return body
@@ -94,7 +95,7 @@ def drops(version: Version, n: int) -> RenderableType:
     for (by, reason), count in seen.most_common(n):
         record = samples[by, reason]
         text = f"{record.detail}: {brief(record.answer, 160)}" if record.detail else brief(record.answer, 160)
-        table.add_row(by, reason, str(count), escape(text))
+        table.add_row(console.cell(by), reason, str(count), console.cell(text))
     return table
 
 
@@ -103,7 +104,7 @@ def side_by_side(version: Version, n: int) -> list[RenderableType]:
     shown: list[RenderableType] = []
     for row in lines(version.path / "samples.jsonl", n):
         answers = {k: v for k, v in row.items() if k not in ("id", "prompt", "heldout")}
-        text = "\n".join(f"[bold]{name}[/]: {escape(brief(answer))}" for name, answer in answers.items())
+        text = "\n".join(f"[bold]{console.cell(name)}[/]: {escape(brief(answer))}" for name, answer in answers.items())
         shown.append(Panel(text, title=escape(brief(row["prompt"], 90)), title_align="left"))
     return shown
 
@@ -116,7 +117,7 @@ def prediction(found: Estimate) -> Table:
         share = " " in figure.name and figure.name.split()[-1] in ("keeps", "passes")
         show = "{:.0%}".format if share else _amount
         between = f"{show(figure.low)} to {show(figure.high)}"
-        table.add_row(figure.name, show(figure.pilot), show(figure.expected), between)
+        table.add_row(console.cell(figure.name), show(figure.pilot), show(figure.expected), between)
     return table
 
 
@@ -129,19 +130,19 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 def explained(found: Threshold) -> RenderableType:
     """One threshold: how the values lie, what others would keep, and the rows on either side."""
-    bound = _figure(found.threshold)
-    head = Text(f"{found.rule}: {found.setting} {bound}", style="bold")
+    bound = number(found.threshold)
+    head = Text(visible(f"{found.rule}: {found.setting} {bound}"), style="bold")
     head.append(f"  keeps {found.kept:,} of {found.measured:,} measured", style="")
     if len(found.counts) == 1:
-        return Group(head, Text(f"  every value is {_figure(found.edges[0])}\n"))
-    columns = [("at", "keeps"), *((_figure(near.threshold), f"{near.kept:,}") for near in found.nearby)]
+        return Group(head, Text(f"  every value is {number(found.edges[0])}\n"))
+    columns = [("at", "keeps"), *((number(near.threshold), f"{near.kept:,}") for near in found.nearby)]
     widths = [max(map(len, column)) for column in columns]
     nearby = ["  ".join(map(str.rjust, row, widths)) for row in zip(*columns, strict=True)]
-    values = [_figure(sample.value) for sample in found.samples]
+    values = [number(sample.value) for sample in found.samples]
     rows = []
     for sample, value in zip(found.samples, values, strict=True):
         fate = "kept" if sample.kept else "dropped"
-        line = f"  {fate:7}  {value:>{max(map(len, values))}}  {sample.id}  {brief(sample.text, 200)}"
+        line = f"  {fate:7}  {value:>{max(map(len, values))}}  {visible(sample.id)}  {brief(sample.text, 200)}"
         rows.append(Text(line, no_wrap=True, overflow="ellipsis"))
     return Group(head, *(Text(f"  {line}") for line in (*_bars(found, bound), *nearby)), *rows, Text())
 
@@ -151,17 +152,13 @@ def _bars(found: Threshold, bound: str) -> tuple[str, str]:
     most = max(found.counts)
     bars = "".join(BARS[max(1, round(count / most * 8)) if count else 0] * 3 for count in found.counts)
     low, high = found.edges[0], found.edges[-1]
-    line = f"{_figure(low)} {bars} {_figure(high)}"
-    place = len(_figure(low)) + 2 + bisect_left(found.edges[1:-1], found.threshold) * 3
+    line = f"{number(low)} {bars} {number(high)}"
+    place = len(number(low)) + 2 + bisect_left(found.edges[1:-1], found.threshold) * 3
     if found.threshold < low:
         place = 0
     elif found.threshold > high:
         place = len(line) + 1
     return line, f"{' ' * place}^ {bound}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def summary(run: Run, versions: list[Version]) -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -57,7 +56,8 @@ def topics(found: list[dict[str, Any]]) -> Table:
     """Topics by size: how many records, how many chosen, and the most central one in words."""
     table = console.table("topic", "rows", "chosen", "in its middle", right=("rows", "chosen"), title="Topics")
     for topic in found:
-        table.add_row(escape(topic["name"]), f"{topic['rows']:,}", f"{topic['chosen']:,}", escape(topic["example"]))
+        name, example = console.cell(topic["name"]), console.cell(topic["example"])
+        table.add_row(name, f"{topic['rows']:,}", f"{topic['chosen']:,}", example)
     return table
 
 
@@ -67,7 +67,7 @@ def shares(found: dict[str, dict[str, list[float]]]) -> Table | None:
     for field, values in found.items():
         if len(values) > 1:
             for n, (value, (before, after)) in enumerate(values.items()):
-                table.add_row(field if n == 0 else "", escape(value), f"{before:.0%}", f"{after:.0%}")
+                table.add_row(field if n == 0 else "", console.cell(value), f"{before:.0%}", f"{after:.0%}")
     return table if table.row_count else None
 
 
@@ -80,7 +80,7 @@ def curated(version: Version) -> RenderableType:
     if made["isolated"]:
         lone = console.table("", "distance", "on its own", right=("distance",), title="Farthest from any other")
         for row in made["isolated"]:
-            lone.add_row(row["fate"], f"{row['distance']:.3f}", escape(row["text"]))
+            lone.add_row(row["fate"], f"{row['distance']:.3f}", console.cell(row["text"]))
         parts += [Text(), lone]
     return Group(*parts, Text(f"\nthe map: {version.path / 'map.svg'}"))
 

@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console
+from pipeline.visible import line, visible
 from stages.diff import Difference, Moved, Step
 from stages.diff_rows import Group
 from stages.tables_curate import number
-from stages.visible import line, visible
 
 FIGURES = 30  # figures shown; the rest is in --json
 WIDE = 240  # characters of a setting or of an example

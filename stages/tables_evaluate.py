@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline import console
@@ -31,7 +30,7 @@ def _quality(figures: dict[str, Any]) -> Table:
     for metric in figures["metrics"]:
         if not all(model == "trained" for model in _measured(metric, figures)):
             cells = [_cell(metric, model) for model in figures["models"]]
-            made.add_row(escape(metric["label"]), *cells, _gap(metric))
+            made.add_row(console.cell(metric["label"]), *cells, _gap(metric))
     return made
 
 
@@ -70,7 +69,7 @@ def _duels(figures: dict[str, Any]) -> Table:
         rate = _cell({"name": duel["metric"], "style": "share"}, trained)
         counts = (str(duel[key]) for key in ("won", "tied", "lost"))
         label = f"{duel['judge']}: against the {duel['second']}"
-        made.add_row(escape(label), *counts, rate, str(duel["flipped"] or ""), str(duel["no_verdict"] or ""))
+        made.add_row(console.cell(label), *counts, rate, str(duel["flipped"] or ""), str(duel["no_verdict"] or ""))
     return made
 
 
@@ -101,7 +100,7 @@ def compared(found: Compared) -> RenderableType:
         first = n == 0 or found.rows[n - 1].model != row.model
         values = ["" if value is None else shown(row.style, value) for value in (row.before, row.after)]
         shared = f"{row.shared}" if row.paired else "[dim]not shared[/]" if row.shared else ""
-        made.add_row(row.model if first else "", escape(row.label), *values, _difference(row), shared, row.verdict)
+        made.add_row(row.model if first else "", console.cell(row.label), *values, difference(row), shared, row.verdict)
     costs = console.table("", "", found.before, found.after, right=(found.before, found.after))
     for n, (model, key, before, after) in enumerate(found.costs):
         head, show = COSTS[key]
@@ -112,14 +111,14 @@ def compared(found: Compared) -> RenderableType:
     return Group(made, "", costs)
 
 
-def _difference(row: Row) -> str:
+def difference(row: Row) -> str:
     """A perplexity's is a ratio, a share's in points of a hundred."""
     if row.difference is None:
         return ""
-    form = {"perplexity": "x{:.3g}", "share": "{:+.0f}", "bits": "{:+.3f}"}.get(row.style, "{:+.3g}")
+    form = {"perplexity": "{:.3g}", "share": "{:+.0f}", "bits": "{:+.3f}"}.get(row.style, "{:+.3g}")
     numbers = [number * 100 if row.style == "share" else number for number in row.difference[:3] if number is not None]
     value, *ends = map(form.format, numbers)
-    value += " points" if row.style == "share" else ""
+    value = f"x{value}" if row.style == "perplexity" else f"{value} points" if row.style == "share" else value
     return f"{value} [dim]({' to '.join(ends)})[/]" if ends else value
 
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from pipeline import console
 from pipeline.records import Record
+from pipeline.visible import line, visible
 from stages import tables
-from stages.visible import line, visible
 
 ANSWER = 2000  # characters of an answer on a card
 CELL = 400  # characters of a cell: more than any terminal shows

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console
+from pipeline.visible import visible
 from stages.speculate import Speculated
 from stages.speculate_figures import Difference
 
@@ -25,7 +26,7 @@ def _pair(found: Speculated) -> Text:
         f"{pair.student.name} ({part / 1e6:,.1f} M) drafts {found.options.tokens} tokens for {pair.teacher.model} "
         f"({whole / 1e6:,.1f} M, {whole / part:.1f} times as many)"
     )
-    return Text(line, style="bold")
+    return Text(visible(line), style="bold")
 
 
 def _measured(found: Speculated) -> Table:
@@ -53,7 +54,7 @@ def _expected(found: Speculated) -> Table:
 
 
 def _texts(found: Speculated) -> list[Text]:
-    shown = [Text(_difference(d, found.dtype)) for d in found.differences[:SHOWN]]
+    shown = [Text(visible(_difference(d, found.dtype))) for d in found.differences[:SHOWN]]
     if (more := len(found.differences) - SHOWN) > 0:
         shown.append(Text(f"and {more:,} more"))
     if found.left_out:

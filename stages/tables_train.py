@@ -6,6 +6,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
 from pipeline import console
+from pipeline.visible import visible
 from stages.preflight import Example, Preflight
 
 ENDS = 200  # characters shown at either end of a stretch of text
@@ -29,7 +30,7 @@ def report(found: Preflight, seconds: float | None) -> RenderableType:
         ("time", "unknown: no earlier version to go by" if seconds is None else f"about {console.clock(seconds)}"),
     ):
         table.add_row(name, Text(value))
-    notes = [Text(f"note: {f}", style="yellow") for f in found.found if not f.fault.refused]
+    notes = [Text(visible(f"note: {f}"), style="yellow") for f in found.found if not f.fault.refused]
     return Group(table, *(Shown(example) for example in found.examples), *notes)
 
 
@@ -54,7 +55,7 @@ class Shown:
             words = _brief(piece)
             text.append(f"[[{words}]]" if trained and plain else words, style="green" if trained else "dim")
         name = f"record {self.example.id}" + (f", {self.example.of}" if self.example.of else "")
-        yield Text(f"\n{name}: trained tokens {'in [[ ]]' if plain else 'in green'}", style="bold")
+        yield Text(f"\n{visible(name)}: trained tokens {'in [[ ]]' if plain else 'in green'}", style="bold")
         yield text
 
 

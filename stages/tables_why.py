@@ -10,9 +10,9 @@ from rich.text import Text
 
 from pipeline import console
 from pipeline.records import Record
+from pipeline.visible import line, visible
 from stages.measured import Measured, Vote
 from stages.tables_curate import number
-from stages.visible import line, visible
 from stages.whence import Asked
 from stages.why import At, Neighbour, Story
 

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "stages": {"stages", "filters", "prompts", "pipeline"},
 }
 FLOORS = (
-    {"errors", "machine"},
+    {"errors", "machine", "visible"},
     {"records", "component", "models", "console"},
     {"config", "torch_model", "embedder_openvino"},
     {"embedder"},

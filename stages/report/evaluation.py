@@ -67,7 +67,7 @@ def differences(metrics: list[Figures]) -> Table | None:
         if any(found.values()):
             cells = [_styled(found[other], metric) if found.get(other) else "" for other in others]
             rows.append([str(metric.get("label") or words(str(metric.get("name", "")))), *cells])
-    head = ["", *(f"from the {other}" for other in others)]
+    head = ["", *(f"the {other}" for other in others)]
     return Table(head, rows, tuple(head[1:])) if rows else None
 
 

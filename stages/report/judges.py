@@ -1,11 +1,12 @@
 """How far judges can be relied on: beside what people marked, beside one another, and beside mere length.
 
-People's marks are those that `pipeline review --read` wrote into the run's folder. A judge's score is the one in the
-row, so nobody is asked anything.
+People's marks are those that `pipeline review --read` wrote into the run's folder, beside the judge's score in the row;
+and what `pipeline calibrate` found is shown as it was kept. Nobody is asked anything.
 """
 
 from array import array
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,12 @@ from filters.reward import Reward
 from filters.verdicts import UNMEASURED, asked_in
 from pipeline.errors import PipelineError
 from pipeline.store import Version
-from stages.agreement import Scored, correlation, figures, of_scores, ranks
+from stages import calibrated
+from stages.agreement import Figure, Scored, correlation, figures, of_scores, ranks
+from stages.calibrated import Calibrated
 from stages.filter import FilterStage
 from stages.gold import Gold, read
-from stages.report.base import Section, Source, Table, figure, not_run, words
+from stages.report.base import Section, Source, Table, clock, discreet, figure, not_run, words
 
 TITLE = "Judges"
 MARKS = "review/*-gold.jsonl"
@@ -33,6 +36,21 @@ class Judged(NamedTuple):
     with_length: str
     people: Table | None
     marked: int
+    calibrated: list["Asked"]
+
+
+class Asked(NamedTuple):
+    """What `calibrate` found of a rule by one gold file; `changed`: what the version's rule has otherwise."""
+
+    rule: str
+    gold: str
+    sha256: str
+    made: str
+    rows: str
+    unmeasured: str
+    figures: Table
+    changed: str
+    notes: list[str]
 
 
 class _Scores:
@@ -62,13 +80,22 @@ def section(source: Source) -> Section:
     if version is None or not isinstance(stage, FilterStage):
         return not_run("judges", TITLE, source, "filter")
     names = [rule.label for rule in stage.rules if isinstance(rule, Judge | Pairwise | Reward)]
-    if not names:
+    kept, broken = calibrated.kept(source.run)
+    if not names and not kept:
         return Section("judges", TITLE, missing="The plan has no judge.")
+    asked = [_asked(one, version, source) for one in kept]
     marks, problems = _marks(source)
     scores, marked = _read(version, names, marks)
-    found = [_judged(name, scores, marked[name], source.plan.seed) for name in names]
+    found = [
+        _judged(name, scores, marked[name], source.plan.seed, [a for a in asked if a.rule == name]) for name in names
+    ]
     notes = [note for note in version.manifest.notes if note.partition(":")[0] in names]
-    data: dict[str, Any] = {"judges": found, "pairs": _pairs(scores), "notes": [*problems, *notes]}
+    data: dict[str, Any] = {
+        "judges": found,
+        "others": [a for a in asked if a.rule not in names],
+        "pairs": _pairs(scores),
+        "notes": [*problems, *broken, *notes],
+    }
     return Section("judges", TITLE, data)
 
 
@@ -102,18 +129,27 @@ def _read(version: Version, names: list[str], golds: dict[str, Gold]) -> tuple[_
     return scores, marked
 
 
-def _judged(name: str, scores: _Scores, marked: dict[str, list[Scored]], seed: int) -> Judged:
+def _asked(one: Calibrated, version: Version, source: Source) -> Asked:
+    unmeasured = ", ".join(f"{n:,} ({words(reason)})" for reason, n in one.unmeasured.items())
+    here = source.file.parent
+    changed = discreet("; ".join(one.changed(version)), here)
+    notes = [discreet(note, here) for note in one.notes if note not in version.manifest.notes]
+    figures = _table([found.figure for found in one.figures])
+    rows = f"{one.rows:,} {one.sort}"
+    return Asked(one.rule, one.gold, one.sha256[:8], clock(one.made), rows, unmeasured, figures, changed, notes)
+
+
+def _table(found: Iterable[Figure]) -> Table:
+    rows = [[words(one.name), one.shown, one.between] for one in found]
+    return Table(["", "value", "95 % interval"], rows, ("value", "95 % interval"))
+
+
+def _judged(name: str, scores: _Scores, marked: dict[str, list[Scored]], seed: int, asked: list[Asked]) -> Judged:
     values = [v for v in scores.of[name] if v == v]
-    people = None
-    if (rows := sum(map(len, marked.values()))) > 2:
-        lines = [
-            [words(f.name), "undefined" if f.value is None else f"{f.value:.2f}",
-             "" if f.low is None or f.high is None else f"{f.low:.2f} to {f.high:.2f}"]
-            for f in figures(list(marked.values()), of_scores, seed)
-        ]  # fmt: skip
-        people = Table(["", "value", "95 % interval"], lines, ("value", "95 % interval"))
+    rows = sum(map(len, marked.values()))
+    people = _table(figures(list(marked.values()), of_scores, seed)) if rows > 2 else None
     mean = figure(sum(values) / len(values)) if values else ""
-    return Judged(name, len(values), mean, _rho(scores.both(name, "length")), people, rows)
+    return Judged(name, len(values), mean, _rho(scores.both(name, "length")), people, rows, asked)
 
 
 def _pairs(scores: _Scores) -> Table | None:

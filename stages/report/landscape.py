@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from pipeline.store import Version
+from pipeline.visible import line
 from stages.report.base import Section, Source, not_run
-from stages.visible import line
 
 TITLE = "The map"
 ROWS = "embeddings.jsonl"

@@ -16,9 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from filters import tongues
+from pipeline.visible import visible
 from stages.report import chart
 from stages.report.base import Section
-from stages.visible import visible
 
 HERE = Path(__file__).resolve().parent
 IN_SCRIPT = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})

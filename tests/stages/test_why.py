@@ -16,8 +16,8 @@ from pipeline.errors import UsageError
 from pipeline.memo import Memo
 from pipeline.records import Check, Record
 from pipeline.store import Input, Manifest, Version, VersionWriter
+from pipeline.visible import visible
 from stages.tables_why import told
-from stages.visible import visible
 from stages.why import At, Story, why
 from tests.helpers import opens_scripted, write_plan
 from tests.stages.conftest import Workshop, teacher
