@@ -87,8 +87,9 @@ endef
 models: venv ## fetch the demo models into data/models
 	@$(PY) scripts/models.py
 
-demo: models ## generate, filter, curate, train and evaluate on a small scale
+demo: models ## generate, filter, curate, train and evaluate on a small scale, and write a report of it
 	@.venv/bin/pipeline run examples/stories/plan.yaml
+	echo "All of it on one page, for a browser: $$(.venv/bin/pipeline report examples/stories/plan.yaml)"
 
 test: models ## every test, those with vLLM and the demo models too
 	@$(PY) -m pytest $(ARGS)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__, console
+from pipeline.cli_ablate import ablation
 from pipeline.cli_ask import ask
 from pipeline.cli_keep import keeping
 from pipeline.cli_look import Input, Json, Limit, PlanPath, Quiet, Set, look, open_plan, put
@@ -144,7 +145,7 @@ def memo(
     console.print_out(table)
 
 
-GROUPS = (work, ship, speculation, look, ask, reporting, publishing, keeping, aside)  # the order of the help
+GROUPS = (work, ablation, ship, speculation, look, ask, reporting, publishing, keeping, aside)  # the order of the help
 for group in GROUPS:
     app.add_typer(group)
 

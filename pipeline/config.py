@@ -17,6 +17,8 @@ from pipeline.errors import UsageError
 
 M = TypeVar("M", bound=BaseModel)
 Place = tuple[str | int, ...]
+Override = str | tuple[str, Any]
+"""`a.b.0.c=value` with the value as YAML, or the place and the value."""
 BOOL = "tag:yaml.org,2002:bool"
 DEPTH = 64  # levels of a plan; deeper is an alias of itself
 
@@ -41,8 +43,8 @@ Loader.yaml_implicit_resolvers = {
 Loader.add_implicit_resolver(BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def load(model: type[M], path: Path, overrides: Sequence[str] = ()) -> M:
-    """Read the YAML file at `path`, apply `a.b.0.c=value` overrides and validate it as `model`.
+def load(model: type[M], path: Path, overrides: Sequence[Override] = ()) -> M:
+    """Read the YAML file at `path`, apply overrides and validate it as `model`.
 
     Raises UsageError that lists every problem as `file:line place: what`.
     """
@@ -93,15 +95,18 @@ def _no_json(value: Any, place: Place = ()) -> Place | None:
     return None
 
 
-def override_value(data: dict[str, Any], override: str) -> None:
-    """Set one dotted place of a plan: `filter.rules.0.min_chars=300`. The value is read as YAML."""
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
-        raise UsageError(f"--set {override}: write it as place=value, for example --set seed=7")
-    try:
-        value = yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"--set {override}: the value is not YAML") from error
+def override_value(data: dict[str, Any], override: Override) -> None:
+    """Set one dotted place of a plan: `filter.rules.0.min_chars=300`, the value as YAML, or place and value."""
+    if isinstance(override, tuple):
+        (dotted, value), override = override, override[0]
+    else:
+        dotted, equals, text = override.partition("=")
+        if not equals or not dotted:
+            raise UsageError(f"--set {override}: write it as place=value, for example --set seed=7")
+        try:
+            value = yaml.load(text, Loader)
+        except (yaml.YAMLError, ValueError) as error:
+            raise UsageError(f"--set {override}: the value is not YAML") from error
     node: Any = data
     *parents, last = dotted.split(".")
     for depth, part in enumerate([*parents, last]):

@@ -138,7 +138,7 @@ def _run_one(plan: Plan, run: Run, job: Job, name: str, options: Options) -> Ver
         job.close_engines()  # a stage that asks nobody needs the memory
     folder = run.folder_for(name, wanted)
     manifest = Manifest(
-        stage=name, version=folder.name, fingerprint=wanted, settings=settings, inputs=sources, started=_now()
+        stage=name, version=folder.name, fingerprint=wanted, settings=settings, inputs=sources, started=now()
     )
     stage.prepare(job, given)
     writer = VersionWriter(folder, manifest)
@@ -158,7 +158,7 @@ def _work(stage: Stage, job: Job, inputs: Inputs, writer: VersionWriter) -> Vers
     stage.run(job, inputs, writer)
     manifest = writer.manifest
     manifest.usage = job.spent() | {"seconds": round(time.monotonic() - started, 1)}
-    manifest.finished, manifest.environment = _now(), environment()
+    manifest.finished, manifest.environment = now(), environment()
     version = writer.seal()
     console.say(f"{stage.stage}: {version.name} done in {console.clock(time.monotonic() - started)}")
     return version
@@ -204,7 +204,8 @@ def _named(run: Run, giver: str, text: str) -> Version | Path:
     raise UsageError(f"--input {text}: neither a version of {giver} nor a file")
 
 
-def _now() -> str:
+def now() -> str:
+    """The moment, for a manifest: UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -9,6 +9,7 @@ from pipeline import config
 from pipeline.component import Component
 from pipeline.engines import AnyEngine
 from pipeline.errors import UsageError
+from stages.ablation.section import Ablate
 from stages.base import Stage
 from stages.curate import Curate
 from stages.evaluate import Evaluate
@@ -17,6 +18,7 @@ from stages.generate import Generate
 from stages.train import Train
 
 STAGES = ("generate", "filter", "curate", "train", "evaluate")
+VERSIONED = (*STAGES, "ablate")  # what a run's folder holds versions of
 
 
 class Plan(Component):
@@ -31,6 +33,7 @@ class Plan(Component):
     curate: Curate | None = None
     train: Train | None = None
     evaluate: Evaluate | None = None
+    ablate: Ablate | None = None
 
     @field_validator("name")
     @classmethod
@@ -68,6 +71,6 @@ class Plan(Component):
         return self.stage(name).settings(self.seed, self.teacher)
 
 
-def load(path: Path, overrides: tuple[str, ...] = ()) -> Plan:
+def load(path: Path, overrides: tuple[config.Override, ...] = ()) -> Plan:
     """Read a plan file. Raises UsageError that lists every problem."""
     return config.load(Plan, path, overrides)

@@ -105,7 +105,10 @@ class Train(Stage):
             tally.kept, tally.dropped["answer_cut_off"] = tally.kept - found.gone, found.gone
         out.manifest.ledger.append(tally)
         out.manifest.figures = (
-            _sizes(found, job.teacher) | {"rows": tally.kept} | taught.figures | {"preflight": found.figures()}
+            _sizes(found, job.teacher)
+            | {"rows": tally.kept, "seen": round(found.work)}
+            | taught.figures
+            | {"preflight": found.figures()}
         )
         out.manifest.notes += [*(str(f) for f in found.found), *taught.notes]
         (out.path / "model" / "README.md").write_text(self._card(job, out.manifest), encoding="utf-8")

@@ -20,7 +20,7 @@ from pipeline.memo import DAMAGED, SCHEME
 from pipeline.run import Run
 from pipeline.store import Input, Version
 from stages import verify_ledger
-from stages.plan import STAGES
+from stages.plan import VERSIONED
 from stages.verify_beside import beside, trained
 from stages.verify_found import Finding, Findings, short
 from stages.verify_rows import Content, files, read
@@ -57,7 +57,7 @@ class Shelf:
         self.run = run
         self.versions: dict[str, Version] = {}
         """by `stage/name`, oldest first"""
-        for folder in (folder for stage in STAGES for folder in run.folders(stage)):
+        for folder in (folder for stage in VERSIONED for folder in run.folders(stage)):
             where = f"{folder.parent.name}/{folder.name}"
             if not (folder / "manifest.json").is_file():
                 todo = f"run {folder.parent.name} again to finish it, or delete {folder}"

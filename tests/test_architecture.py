@@ -28,6 +28,7 @@ FLOORS = (
 )
 DOOR = (
     "pipeline.cli",
+    "pipeline.cli_ablate",
     "pipeline.cli_ask",
     "pipeline.cli_keep",
     "pipeline.cli_look",

@@ -15,6 +15,7 @@ from pipeline.store import write_atomic
 from stages import flow
 from stages.plan import Plan
 from stages.report import (
+    ablation,
     cost,
     drops,
     evaluation,
@@ -35,9 +36,9 @@ from stages.report.page import render
 
 FILE = "report.html"
 SECTIONS: tuple[Callable[[Source], Section], ...] = (
-    overview.section, funnel.section, evaluation.section, samples.section, training.section, drops.section,
-    thresholds.section, judges.section, landscape.section, selection.section, cost.section, rails.section,
-    lineage.section, reproduce.section,
+    overview.section, funnel.section, evaluation.section, ablation.section, samples.section, training.section,
+    drops.section, thresholds.section, judges.section, landscape.section, selection.section, cost.section,
+    rails.section, lineage.section, reproduce.section,
 )  # fmt: skip
 
 

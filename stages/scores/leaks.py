@@ -24,6 +24,11 @@ def trained_prompts(rows: Path, prefixes: Sequence[str] = ()) -> set[str]:
     return found
 
 
+def prompts(records: Iterable[Record]) -> set[str]:
+    """Digests of what records ask."""
+    return {_digest(turn.model_dump() for turn in before_answer(record)) for record in records}
+
+
 def leaked(record: Record, trained: set[str]) -> bool:
     """Whether what a record asks was trained on, but for case, width and white space; system turns do not count."""
     asked = [turn.model_dump() for turn in before_answer(record) if turn.role != "system"]

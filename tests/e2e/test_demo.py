@@ -189,3 +189,32 @@ def test_sigterm_leaves_no_process_and_no_version(tmp_path: Path) -> None:
     assert "goes on from there" in said
     assert processes_of(tmp_path) == []
     assert not list(tmp_path.glob("stories/generate/*/manifest.json"))
+
+
+def test_an_ablation_is_killed_and_goes_on(finished: Path) -> None:
+    """The plan's own student is taken over; after kill -9 whoever is measured stays measured; the report shows it."""
+    own = ["ablate.seeds=1", "ablate.rows=null", "ablate.arms=[filtered]", "ablate.variants={}"]
+    words = ["ablate", *(f"--set={place}" for place in own)]
+    students = finished / "stories/ablate/students"
+    killed = subprocess.Popen(command(*words), env=environment(finished), cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 600
+    while not list(students.glob("*/measured-*.json")) and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL, "the ablation was done before it could be killed"
+    measured = {file: file.stat().st_mtime_ns for file in students.glob("*/measured-*.json")}
+    assert measured
+    done = pipeline(finished, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(file.stat().st_mtime_ns == moment for file, moment in measured.items())
+    assert [(arm["arm"], arm["rows"]) for arm in found["figures"]["arms"]] == [("filtered", 12), ("curated", 12)]
+    metrics = {row["metric"] for row in found["figures"]["contrasts"]}
+    assert {"perplexity", "rouge_l", "judge_score"} <= metrics
+    version = finished / "stories/ablate" / found["version"]
+    taken = [json.loads(line).get("train_version", "") for line in (version / "scores.jsonl").read_text().splitlines()]
+    assert taken == ["", manifest(finished, "train")["version"]]
+    assert (version / "contrasts.svg").read_bytes().startswith(b"<?xml")
+    assert pipeline(finished, "verify").returncode == 0
+    page = Path(pipeline(finished, "report").stdout.strip()).read_text(encoding="utf-8")
+    assert "What each choice brought" in page and "curated against filtered" in page

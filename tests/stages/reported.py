@@ -9,7 +9,7 @@ from pipeline.records import Check, Record
 from pipeline.run import Run
 from pipeline.store import Tally
 from tests.helpers import record, stub_model, write_plan
-from tests.stages import sealed
+from tests.stages import ablated, sealed
 from tests.stages.conftest import RUBRIC
 
 seal = partial(sealed.seal, environment={"packages": {"pipeline": "0.1.0"}, "git": "abc123+"})
@@ -68,6 +68,7 @@ def everything(folder: Path, texts: list[str], run: Run, **evaluated: Any) -> No
         "trained": "x",
     }
     seal(run, "evaluate", figures={"rows": 7, "models": []} | evaluated, files={"samples.jsonl": [said]})
+    ablated.seal(run)
 
 
 def _curate(run: Run, kept: list[Record], chosen: set[str]) -> None:
