@@ -96,8 +96,10 @@ def arms(path: Path, overrides: tuple[Override, ...], plan: Plan, section: Ablat
         data = variant.data or ("filtered" if variant.pass_rate is not None else own)
         if STAGE[data] not in changed.stages():
             raise UsageError(f"ablate.variants.{name}: {data} rows come from {STAGE[data]}, which the plan has not")
-        draws = variant.pass_rate is not None or _draws(data, own, section)
-        found[name] = Arm(name, changed, data, draws, variant.pass_rate, variant.score)
+        if variant.pass_rate is not None:
+            found[name] = Arm(name, changed, data, True, variant.pass_rate, variant.score)
+        else:
+            found[name] = Arm(name, changed, data, _draws(data, own, section))
     for name, student in section.cross_architecture.items():
         train = found[own].train.model_copy(update={"student": student})
         found[name] = found[own]._replace(name=name, plan=plan.model_copy(update={"train": train}), other_student=True)

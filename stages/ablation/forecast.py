@@ -52,10 +52,12 @@ def _to_train(study: Study, sources: dict[str, Version]) -> dict[str, int]:
     study.sources = sources
     lab, _ = laboratory(study)
     own = lab.student(study.own, study.seeds[0], sources[study.arms.own], study.rows, study.section.tokens)
-    if not lab.known(own):
+    twin = lab.twin(own)
+    if not lab.known(own) and twin is None:
         return dict.fromkeys(sources, len(study.seeds))
+    budget = twin.manifest.figures["seen"] if twin else own.figures["seen"]
     return {
-        name: sum(not lab.known(student) for student in study.students(lab, name, own.figures["seen"]))
+        name: sum(not lab.known(one) and lab.twin(one) is None for one in study.students(lab, name, budget))
         for name in sources
     }
 

@@ -94,14 +94,19 @@ class Lab:
             return False
         return self._answers(student.folder).is_file() or (student.folder / MODEL).is_dir()
 
-    def adopt(self, student: Student) -> bool:
-        """Take over what `train` has made of the very same; whether there is such a version."""
+    def twin(self, student: Student) -> Version | None:
+        """What `train` has made of the very same rows, settings and seed."""
         if student.tokens is not None or student.arm.draws:
-            return False
+            return None
         settings = student.arm.train.settings(student.seed, student.arm.plan.teacher)
         wanted = flow.fingerprint("train", settings, [student.source.manifest.fingerprint])
         version = self.run.with_fingerprint("train", wanted)
-        if version is None or "seen" not in version.manifest.figures:  # made by an older release
+        return version if version and "seen" in version.manifest.figures else None  # older releases did not count
+
+    def adopt(self, student: Student) -> bool:
+        """Take its twin over, where it has one."""
+        version = self.twin(student)
+        if version is None:
             return False
         for info in version.manifest.files:
             version.verify(info)
