@@ -64,8 +64,8 @@ def _contrasts(figures: dict[str, Any]) -> Table:
         row, name = row_of(one), one["brought"]
         values = ["" if value is None else shown(row.style, value) for value in (row.before, row.after)]
         if name != last:
-            arms = console.cell(f"({one['first']} against {one['second']})")
-            made.add_row(f"[bold]{console.cell(name)}[/] [dim]{arms}[/]")
+            arms = (f"[dim]{console.cell(one[key])}[/]" for key in ("second", "first"))
+            made.add_row(f"[bold]{console.cell(name)}[/]", *arms)
         said = f"[{COLOUR[row.verdict]}]{row.verdict}[/]" if row.verdict in COLOUR else row.verdict
         made.add_row(f"  {console.cell(row.label)}", *values, difference(row), said)
         last = name

@@ -115,7 +115,7 @@ def difference(row: Row) -> str:
     """A perplexity's is a ratio, a share's in points of a hundred."""
     if row.difference is None:
         return ""
-    form = {"perplexity": "{:.3g}", "share": "{:+.0f}", "bits": "{:+.3f}"}.get(row.style, "{:+.3g}")
+    form = {"perplexity": "{:.3g}", "share": "{:+.0f}", "bits": "{:+.3f}"}.get(row.style, "{:+.2g}")
     numbers = [number * 100 if row.style == "share" else number for number in row.difference[:3] if number is not None]
     value, *ends = map(form.format, numbers)
     value = f"x{value}" if row.style == "perplexity" else f"{value} points" if row.style == "share" else value

@@ -1,5 +1,6 @@
 """Ablations over tiny models: what filtering brings where it brings something, what is trained once and never again."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -369,9 +370,9 @@ def test_the_command(lecture: Lecture, monkeypatch: pytest.MonkeyPatch) -> None:
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    assert "filtered  random  filtering" in " ".join(shell("--check").split(" ")) or "filtering" in shell("--check")
+    assert re.search(r"filtered +random +filtering", shell("--check"))
     text = shell()
-    assert "What each choice brought" in text and "filtering (filtered against random)" in text
+    assert "What each choice brought" in text and re.search(r"filtering +random +filtered", text)
     assert "one seed" in text
     assert orjson.loads(shell("--json"))["stage"] == "ablate"
     assert {arm["to_train"] for arm in orjson.loads(shell("--check", "--json"))["arms"]} == {0}
