@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.config import Override
 from pipeline.errors import PipelineError, UsageError
@@ -153,12 +153,14 @@ class Sources:
 
     def of(self, arm: Arm) -> Version:
         """An arm's. Raises UsageError, PipelineError."""
-        names = list(arm.plan.stages())
-        names = names[: names.index(arm.stage) + 1]
-        key = digest([[name, arm.plan.settings(name)] for name in names])
-        if key not in self._made:
-            self._made[key] = self._make(arm.plan, names)
-        return self._made[key]
+        aside, names = Aside(self._run), list(arm.plan.stages())
+        before: list[Any] = []
+        for name in names[: names.index(arm.stage) + 1]:
+            before.append([name, arm.plan.settings(name)])
+            made = self._made.get(key := digest(before)) or self._make(arm.plan, name, aside)
+            self._made[key] = made
+            aside.set_current(made)
+        return made
 
     def there(self, arm: Arm) -> Version | None:
         """An arm's, where it needs not be made."""
@@ -173,16 +175,13 @@ class Sources:
                 aside.set_current(ready)
         return aside.current(arm.stage)
 
-    def _make(self, plan: Plan, names: list[str]) -> Version:
-        aside = Aside(self._run)
-        for name in names:
-            if not self._given(plan, name, aside):
-                flow.run_stages(plan, aside, [name], flow.Options())
-            elif aside.current(name) is None:
-                raise UsageError(f"ablate reads {name}, which has not been run", hint=f"pipeline {name} PLAN")
-        made = aside.current(names[-1])
-        assert made is not None
-        return made
+    def _make(self, plan: Plan, name: str, aside: Run) -> Version:
+        if not self._given(plan, name, aside):
+            return flow.run_stages(plan, aside, [name], flow.Options())[0]
+        there = aside.current(name)
+        if there is None:
+            raise UsageError(f"ablate reads {name}, which has not been run", hint=f"pipeline {name} PLAN")
+        return there
 
     def _given(self, plan: Plan, name: str, run: Run) -> bool:
         """Whether a stage is taken as it is."""
