@@ -297,42 +297,6 @@ def test_judges(lecture: Lecture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lecture.ablate().name != made.name and not asked, "verdicts are remembered"
 
 
-@pytest.mark.parametrize(
-    ("section", "why"),
-    [
-        ({"variants": {"x": {"set": {"filter.rules.9.min": 1}}}}, r"ablate\.variants\.x: .*9 is not one of 0 to 1"),
-        (
-            {"variants": {"x": {"set": {"train.objective.learning_rat": 1}}}},
-            r"variants\.x: .*did you mean learning_rate",
-        ),
-        ({"variants": {"x": {"set": {"train.max_cut": 0.5}, "against": "curated"}}}, "is no arm of this plan"),
-        ({"variants": {"x": {"data": "curated"}}}, "curated rows come from curate, which the plan has not"),
-    ],
-)
-def test_arms_that_cannot_be(lecture: Lecture, section: dict[str, Any], why: str) -> None:
-    lecture.plan(ablate=section)
-    with pytest.raises(UsageError, match=why):
-        lecture.study()
-
-
-@pytest.mark.parametrize(
-    ("section", "why"),
-    [
-        ({"variants": {"x": {}}}, "nothing differs from the plan"),
-        ({"variants": {"x": {"set": {"name": "other"}}}}, "may not change the plan's name"),
-        ({"variants": {"x": {"pass_rate": 0.5, "data": "random"}}}, "a pass rate says which rows"),
-        ({"variants": {"random": {"pass_rate": 0.5}}}, "two arms are called random"),
-        ({"variants": {"x": {"pass_rate": 0.5, "against": "y"}}}, "there is no arm y; there are unfiltered"),
-        ({"arms": ["best"]}, "best"),
-    ],
-)
-def test_sections_that_say_nothing(lecture: Lecture, section: dict[str, Any], why: str) -> None:
-    lecture.plan()
-    with pytest.raises(UsageError, match=why):
-        write_plan(lecture.workshop.folder, train=TRAIN, ablate=section)
-        lecture.study()
-
-
 def test_what_has_not_been_generated(workshop: Workshop) -> None:
     """Nothing is generated in passing: that costs, and is another command's work."""
     write_plan(workshop.folder, train=TRAIN)
