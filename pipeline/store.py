@@ -80,6 +80,8 @@ class Manifest(BaseModel):
     fingerprint: str
     settings: dict[str, Any]
     inputs: list[Input]
+    limit: int | None = None
+    """`--limit`: only so many seeds or rows were taken"""
     shards: list[ShardInfo] = []
     files: list[ShardInfo] = []
     counts: dict[str, int] = {}

@@ -88,8 +88,7 @@ def _step(plan: Plan, run: Run, name: str, above: dict[str, Step]) -> Step:
             return Step(name, "stale", version, f"read {read.stage} {read.version}, which is now {now}")
         if read.stage in above and above[read.stage].state != "done":
             return Step(name, "stale", version, f"follows {read.stage}")
-    whole = fingerprint(name, plan.settings(name), [i.fingerprint for i in version.manifest.inputs])
-    if whole != version.manifest.fingerprint:
+    if version.manifest.limit is not None:
         return Step(name, "differs", version, "made with --limit")
     return Step(name, "done", version, "")
 
@@ -138,8 +137,9 @@ def _run_one(plan: Plan, run: Run, job: Job, name: str, options: Options) -> Ver
         job.close_engines()  # a stage that asks nobody needs the memory
     folder = run.folder_for(name, wanted)
     manifest = Manifest(
-        stage=name, version=folder.name, fingerprint=wanted, settings=settings, inputs=sources, started=now()
-    )
+        stage=name, version=folder.name, fingerprint=wanted, settings=settings, inputs=sources, limit=options.limit,
+        started=now(),
+    )  # fmt: skip
     stage.prepare(job, given)
     writer = VersionWriter(folder, manifest)
     try:

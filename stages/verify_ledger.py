@@ -12,8 +12,6 @@ from stages.flow import fingerprint
 from stages.verify_found import Findings, short
 from stages.verify_rows import Content
 
-LIMITS, MOST = 10_000, 200_000  # the limits that are tried: so many at least, and at most
-ROUND = [first * 10**power for power in range(3, 9) for first in range(10, 100)]  # larger ones that people write
 FIRST = ("embed", "dedup")  # steps of curate before the selectors, which share what is left
 REPLAYED = re.compile(r"^replay \d+: ")
 EDITED = "the manifest was edited"
@@ -26,25 +24,10 @@ def named(version: Version, out: Findings) -> None:
         out.of(version, "manifest.json", f"calls itself {manifest.stage}/{manifest.version}")
     if not folder.name.endswith(f"-{manifest.fingerprint[:8]}"):
         out.of(version, "manifest.json", f"has the fingerprint {manifest.fingerprint[:8]}..., another than its folder")
-    if not _follows(manifest):
-        what = f"its fingerprint does not follow from its settings and inputs: {EDITED}, or had an odd --limit"
+    prints = [source.fingerprint for source in manifest.inputs]
+    if fingerprint(manifest.stage, manifest.settings, prints, manifest.limit) != manifest.fingerprint:
+        what = f"its fingerprint does not follow from its settings and inputs: {EDITED}"
         out.of(version, "manifest.json", what)
-
-
-def _follows(manifest: Manifest) -> bool:
-    """Whether settings, inputs and perhaps a limit give the fingerprint. The limit is in no manifest: it is tried."""
-    prints = [source.fingerprint for source in manifest.inputs]
-    most = min(MOST, max(LIMITS, *(2 * tally.came for tally in manifest.ledger), 0))
-    return any(
-        fingerprint(manifest.stage, manifest.settings, prints, limit) == manifest.fingerprint
-        for limit in itertools.chain([None], range(1, most + 1), ROUND)
-    )
-
-
-def limited(manifest: Manifest) -> bool:
-    """Whether a version was made with `--limit`."""
-    prints = [source.fingerprint for source in manifest.inputs]
-    return fingerprint(manifest.stage, manifest.settings, prints) != manifest.fingerprint
 
 
 def counted(version: Version, content: Content, out: Findings) -> None:
@@ -132,5 +115,5 @@ def taken_over(version: Version, content: Content, giver: Version, given: Conten
         out.of(version, "*.jsonl", f"{strangers:,} rows are not among those that {short(giver)} passed on")
     passed = given.rows["kept"] + (given.rows["heldout"] if manifest.stage == "filter" else 0)
     came = manifest.ledger[0].came if manifest.ledger else 0
-    if came < passed and not limited(manifest):
+    if came < passed and manifest.limit is None:
         out.of(version, "manifest.json", f"{came:,} rows came, and {short(giver)} passed {passed:,} on")
