@@ -113,7 +113,7 @@ class Lab:
         student.folder.mkdir(parents=True, exist_ok=True)
         for name in (ROWS, "metrics.jsonl"):
             shutil.copyfile(version.path / name, student.folder / name)
-        (student.folder / MODEL).unlink(missing_ok=True)
+        _drop_weights(student.folder)
         (student.folder / MODEL).symlink_to((version.path / MODEL).resolve())
         figures = version.manifest.figures
         tokens = figures["preflight"]["tokens"]
@@ -126,6 +126,8 @@ class Lab:
         inputs = take(student.arm, student.source, student.rows, student.seed)
         work = student.folder / WORK
         work.mkdir(parents=True, exist_ok=True)
+        (student.folder / FIGURES).unlink(missing_ok=True)  # of weights that are gone
+        _drop_weights(student.folder)  # half written by a run that was killed
         job = Job(self.run, student.seed, teacher)
         try:
             given = train.given(self.run, teacher, inputs, job)
@@ -151,11 +153,8 @@ class Lab:
     def measure(self, student: Student) -> Measured:
         """A trained student's answers; afterwards its weights go, unless they are kept."""
         found = self._measured(student.folder, {"model": str((student.folder / MODEL).resolve())})
-        if (student.folder / MODEL).is_symlink():
-            (student.folder / MODEL).unlink()
-        elif not self.keep:
-            for part in (MODEL, "adapter", "steps"):
-                shutil.rmtree(student.folder / part, ignore_errors=True)
+        if not self.keep or (student.folder / MODEL).is_symlink():
+            _drop_weights(student.folder)
         return found
 
     def untrained(self, arm: Arm) -> Measured:
@@ -204,6 +203,15 @@ def within(objective: Objective, found: Preflight, tokens: int) -> tuple[Any, Pr
     passes = steps / pass_steps
     update = {"num_train_epochs": passes, "config": whole.config | {"max_steps": steps}}
     return whole.model_copy(update=update), found._replace(steps=steps, passes=passes)
+
+
+def _drop_weights(folder: Path) -> None:
+    """Remove a student's weights; of those that are another version's only the way there."""
+    for part in (folder / name for name in (MODEL, "adapter", "steps")):
+        if part.is_symlink():
+            part.unlink()
+        elif part.is_dir():
+            shutil.rmtree(part)
 
 
 def _named(spec: dict[str, Any]) -> dict[str, str]:

@@ -163,9 +163,10 @@ def _work(study: Study, job: Job, out: VersionWriter) -> None:
 def laboratory(study: Study) -> tuple[Lab, list[str]]:
     """Where students are trained and measured; and the held-out rows that some arm trains on, which are left out."""
     trained: set[str] = set()
-    for version in {v.manifest.fingerprint: v for v in study.sources.values()}.values():
+    rated = {study.sources[name].manifest.fingerprint for name, arm in study.arms.all.items() if arm.pass_rate}
+    for print_, version in {v.manifest.fingerprint: v for v in study.sources.values()}.items():
         trained |= prompts(version.read("kept"))
-        if any(arm.pass_rate for name, arm in study.arms.all.items() if study.sources[name] is version):
+        if print_ in rated:  # whose rows come from those that were dropped, too
             trained |= prompts(record for record in version.read("dropped") if record.split == "train")
     exam, left = study.evaluate.exam(study.heldout().read("heldout"), trained, study.plan.seed)
     return Lab(study.run, Questions(exam, study.evaluate.lm_eval), keep=study.section.keep_students), left

@@ -229,8 +229,13 @@ def test_the_plan_s_own_student_is_taken_over(lecture: Lecture, trained: list[in
     """What `pipeline train` has made of the very same rows, settings and seed is not trained again."""
     lecture.plan(ablate={"seeds": 2, "arms": ["filtered"]})
     (before,) = lecture.workshop.make("train")
+    own = lecture.study()
+    own.make_sources()
+    half = studies.laboratory(own)[0].student(own.own, 3, own.sources["filtered"], own.rows, None).folder / "model"
+    half.mkdir(parents=True)
+    (half / "model.safetensors").write_bytes(b"half")
     made = lecture.ablate()
-    assert trained == [3, 4]
+    assert trained == [3, 4] and not half.exists()
     first, second = lines(made.path / "scores.jsonl", 9)
     assert first["train_version"] == before.name and "train_version" not in second
     assert first["seen"] == second["seen"] == made.manifest.figures["budget"]
@@ -240,7 +245,7 @@ def test_the_plan_s_own_student_is_taken_over(lecture: Lecture, trained: list[in
 def test_other_students_of_the_same_rows(lecture: Lecture) -> None:
     """Each beside its own untrained self; the same tokenizer, so perplexities are compared."""
     others = {"one-layer": {"init": {"layers": [0]}}, "whole": {"init": {"layers": [0, 1, 2, 3]}}}
-    lecture.plan(ablate={"seeds": 1, "arms": ["unfiltered"], "cross_architecture": others})
+    lecture.plan(ablate={"seeds": 1, "arms": ["unfiltered"], "cross_architecture": others, "keep_students": True})
     made = lecture.ablate()
     by = arms(made)
     assert by["unfiltered"]["rows"] == 53 and by["unfiltered"]["seen"] == pytest.approx(by["filtered"]["seen"], rel=0.2)
@@ -251,6 +256,7 @@ def test_other_students_of_the_same_rows(lecture: Lecture) -> None:
     assert by["whole"]["values"]["perplexity"]["value"] < beside["untrained whole"]
     assert contrast(made, "whole", "filtered")["brought"] == "the student whole"
     assert by["one-layer"]["rows"] == by["filtered"]["rows"]
+    assert len(list(lecture.run.path.glob("ablate/students/*/model/model.safetensors"))) == 4
 
 
 def test_judges(lecture: Lecture, monkeypatch: pytest.MonkeyPatch) -> None:
