@@ -179,8 +179,7 @@ class Sources:
         if not self._given(plan, name, aside):
             return flow.run_stages(plan, aside, [name], flow.Options())[0]
         there = aside.current(name)
-        if there is None:
-            raise UsageError(f"ablate reads {name}, which has not been run", hint=f"pipeline {name} PLAN")
+        assert there is not None, "the study has seen to it"
         return there
 
     def _given(self, plan: Plan, name: str, run: Run) -> bool:

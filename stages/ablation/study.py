@@ -49,9 +49,16 @@ class Study:
         self.sources: dict[str, Version] = {}
 
     def make_sources(self) -> None:
-        """The version each arm's rows come from, made where it is not there."""
+        """The version each arm's rows come from, made where it is not there. Raises UsageError, PipelineError."""
         sources = Sources(self.plan, self.run)
         self.sources = {name: sources.of(arm) for name, arm in self.arms.all.items()}
+
+    def require(self) -> None:
+        """Refuse before anything is loaded: nothing is generated in passing. Raises UsageError."""
+        first = next(iter(self.plan.stages()))
+        if self.run.current(first) is None:
+            raise UsageError(f"ablate reads {first}, which has not been run", hint=f"pipeline {first} PLAN")
+        self.evaluate.prepare(Job(self.run, self.plan.seed, self.plan.teacher), Inputs(None, {}))
 
     @property
     def own(self) -> Arm:
@@ -105,7 +112,7 @@ class Study:
 def ablate(study: Study, *, again: bool = False) -> Version:
     """The version that holds the ablation, made where it is not there. Holds the run for writing."""
     plan, run = study.plan, study.run
-    study.evaluate.prepare(Job(run, plan.seed, plan.teacher), Inputs(None, {}))
+    study.require()
     for arm in study.arms.all.values():
         for model, revision in arm.train.models(arm.plan.teacher):
             ensure(model, revision)
