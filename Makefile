@@ -89,7 +89,7 @@ models: venv ## fetch the demo models into data/models
 
 demo: models ## generate, filter, curate, train and evaluate on a small scale, and write a report of it
 	@.venv/bin/pipeline run examples/stories/plan.yaml
-	echo "All of it on one page, for a browser: $$(.venv/bin/pipeline report examples/stories/plan.yaml)"
+	echo "All of it on one page, for a browser: $$(.venv/bin/pipeline report examples/stories/plan.yaml -q)"
 
 test: models ## every test, those with vLLM and the demo models too
 	@$(PY) -m pytest $(ARGS)
