@@ -319,7 +319,7 @@ def test_the_forecast(lecture: Lecture, monkeypatch: pytest.MonkeyPatch, trained
     assert [(arm.name, arm.students, arm.to_train) for arm in found.arms] == [
         ("random", 2, None), ("filtered", 2, None), ("strict", 2, None),
     ]  # fmt: skip
-    assert found.arms[2].changes == ["filter.rules.1.min_score: 1.0 -> 2.0"] or "min_score" in found.arms[2].changes[0]
+    assert found.arms[2].changes == ["filter.rules.1.min_score: 3.0 -> 2.0"]
     assert found.notes == ["rows of strict have to be made first, which may ask models"]
     lecture.ablate()
     assert {arm.name: arm.to_train for arm in forecast(lecture.study()).arms} == dict.fromkeys(
@@ -327,7 +327,7 @@ def test_the_forecast(lecture: Lecture, monkeypatch: pytest.MonkeyPatch, trained
     )
     lecture.plan(ablate={"seeds": 3, "rows": 10, "arms": ["random", "filtered"], "variants": strict})
     assert {arm.to_train for arm in forecast(lecture.study()).arms} == {1}
-    assert len(trained) == 6 or len(trained) == 4
+    assert len(trained) == 6
 
 
 def test_the_command(lecture: Lecture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,4 +346,3 @@ def test_the_command(lecture: Lecture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "one seed" in text
     assert orjson.loads(shell("--json"))["stage"] == "ablate"
     assert {arm["to_train"] for arm in orjson.loads(shell("--check", "--json"))["arms"]} == {0}
-    assert studies.STAGE == "ablate"
