@@ -19,7 +19,6 @@ from stages import child
 from stages.base import Inputs, Stage
 from stages.evaluate_figures import Measured, Results, figures, outputs
 from stages.exam import Exam, failures, heldout
-from stages.scores.base import Paper
 from stages.scores.human import Human
 from stages.scores.judged import AnyJudge, fought, graded, outscored
 from stages.scores.leaks import trained_prompts
@@ -91,8 +90,7 @@ class Evaluate(Stage):
         measured = self._measure(job, trained, exam)
         papers = {name: exam.paper(one) for name, one in measured.items()}
         if job.teacher is not None and job.teacher.remote:
-            own = [x.references[0] for x in exam.examples[: exam.asked]]
-            papers = {"teacher": Paper(exam.examples, own, own=True)} | papers
+            papers = {"teacher": exam.given()} | papers
         results = Results(papers, measured)
         for name, paper in papers.items():
             results.add(name, exam.columns(paper, measured.get(name)))

@@ -66,6 +66,10 @@ class Exam(NamedTuple):
         said = measured["answers"]
         return Paper(self.examples, [a["text"] for a in said], [a["ended"] for a in said], losses)
 
+    def given(self) -> Paper:
+        """The held-out answers themselves: what stands for a teacher on a server, who is not asked."""
+        return Paper(self.examples, [x.references[0] for x in self.examples[: self.asked]], own=True)
+
     def columns(self, paper: Paper, measured: Measured | None) -> Columns:
         """Every metric that needs no judge; without measures, those of the answers alone."""
         found: Columns = {}

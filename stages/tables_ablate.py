@@ -23,7 +23,7 @@ def ablated(version: Version) -> RenderableType:
 
 def _arms(figures: dict[str, Any]) -> Table:
     """A row an arm, with the first metric; then the models beside them."""
-    first = next((metric for metric in figures["metrics"] if metric["better"]), None)
+    first = first_metric(figures)
     label = first["label"] if first else ""
     title = (
         f"Students of {len(figures['seeds'])} seeds an arm, {figures['budget']:,} tokens each, on "
@@ -32,15 +32,22 @@ def _arms(figures: dict[str, Any]) -> Table:
     right = ("rows", "times seen", "last loss", label)
     made = console.table("arm", "trained on", "rows", "times seen", "last loss", label, title=title, right=right)
     for arm in figures["arms"]:
-        loss = "" if arm["last_loss"] is None else f"{arm['last_loss']:.3f}"
-        seen = f"{arm['seen'] / arm['tokens']:.1f}" if arm["tokens"] else ""
-        made.add_row(
-            console.cell(arm["arm"]), console.cell(arm["data"]), f"{arm['rows']:,}", seen, loss,
-            _value(first, arm["values"]),
-        )  # fmt: skip
+        made.add_row(*map(console.cell, facts(arm)), _value(first, arm["values"]))
     for model in figures["beside"]:
         made.add_row(f"[dim]{console.cell(model['model'])}[/]", "", "", "", "", _value(first, model["values"]))
     return made
+
+
+def first_metric(figures: dict[str, Any]) -> dict[str, Any] | None:
+    """The first of which more or less is better."""
+    return next((metric for metric in figures["metrics"] if metric["better"]), None)
+
+
+def facts(arm: dict[str, Any]) -> list[str]:
+    """An arm's name, what it is trained on, rows, times seen, last loss."""
+    seen = f"{arm['seen'] / arm['tokens']:.1f}" if arm["tokens"] and arm["seen"] else ""
+    loss = "" if arm["last_loss"] is None else f"{arm['last_loss']:.3f}"
+    return [arm["arm"], arm["data"], f"{arm['rows']:,}", seen, loss]
 
 
 def _value(metric: dict[str, Any] | None, values: dict[str, Any]) -> str:

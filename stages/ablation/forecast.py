@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from pipeline import console
 from pipeline.store import Version
 from stages import flow
-from stages.ablation.arms import Arm, Sources
+from stages.ablation.arms import Arm
 from stages.ablation.study import Study, laboratory
 
 SETTINGS = ("generate", "filter", "curate", "train")
@@ -36,29 +36,27 @@ class Forecast(NamedTuple):
 
 def forecast(study: Study) -> Forecast:
     """What `pipeline ablate` would do now. Raises UsageError as it would."""
-    found = {name: Sources(study.plan, study.run).there(arm) for name, arm in study.arms.all.items()}
-    whole = {name: version for name, version in found.items() if version is not None}
-    left = _to_train(study, whole) if len(whole) == len(found) else {}
+    missing = study.find_sources()
+    left = {} if missing else _to_train(study)
     arms = [
-        Planned(name, _data(arm, found[name]), _changes(study, arm), len(study.seeds), left.get(name))
+        Planned(name, _data(arm, study.sources.get(name)), _changes(study, arm), len(study.seeds), left.get(name))
         for name, arm in study.arms.all.items()
     ]
     contrasts = [(contrast.first, contrast.second, contrast.brought) for contrast in study.arms.contrasts]
-    return Forecast(arms, contrasts, _notes(study, arms, [name for name in found if name not in whole]))
+    return Forecast(arms, contrasts, _notes(study, arms, missing))
 
 
-def _to_train(study: Study, sources: dict[str, Version]) -> dict[str, int]:
+def _to_train(study: Study) -> dict[str, int]:
     """Students that are not trained, by arm; all of them while the plan's own has not said how many tokens."""
-    study.sources = sources
     lab, _ = laboratory(study)
-    own = lab.student(study.own, study.seeds[0], sources[study.arms.own], study.rows, study.section.tokens)
+    own = lab.student(study.own, study.seeds[0], study.sources[study.arms.own], study.rows, study.section.tokens)
     twin = lab.twin(own)
     if not lab.known(own) and twin is None:
-        return dict.fromkeys(sources, len(study.seeds))
+        return dict.fromkeys(study.sources, len(study.seeds))
     budget = twin.manifest.figures["seen"] if twin else own.figures["seen"]
     return {
         name: sum(not lab.known(one) and lab.twin(one) is None for one in study.students(lab, name, budget))
-        for name in sources
+        for name in study.sources
     }
 
 

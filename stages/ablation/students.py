@@ -80,6 +80,7 @@ class Lab:
         self.run, self.questions, self.keep = run, questions, keep
         self.home = run.path / "ablate/students"
         self.log = run.logs / "ablate.log"
+        self._file = questions.file
 
     def student(self, arm: Arm, seed: int, source: Version, rows: int, tokens: int | None) -> Student:
         """An arm's student of one seed."""
@@ -167,13 +168,14 @@ class Lab:
     def teacher(self, teacher: Engine) -> Measured:
         """What a teacher answers whose weights are here."""
         spec = {"model": teacher.model, "revision": teacher.revision}
-        return self._measured(self._place({"model": spec, "revision": find(**_named(spec)).revision}), spec)
+        revision = find(teacher.model, teacher.revision).revision
+        return self._measured(self._place({"model": spec, "revision": revision}), spec)
 
     def _place(self, made_of: dict[str, Any]) -> Path:
         return self.home / digest({"format": FORMAT} | made_of)
 
     def _answers(self, folder: Path) -> Path:
-        return folder / self.questions.file
+        return folder / self._file
 
     def _measured(self, folder: Path, model: dict[str, Any]) -> Measured:
         answers = self._answers(folder)
@@ -212,7 +214,3 @@ def _drop_weights(folder: Path) -> None:
             part.unlink()
         elif part.is_dir():
             shutil.rmtree(part)
-
-
-def _named(spec: dict[str, Any]) -> dict[str, str]:
-    return {"name": spec["model"], "revision": spec["revision"]}

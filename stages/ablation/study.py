@@ -26,7 +26,7 @@ from stages.base import Inputs
 from stages.evaluate import Evaluate
 from stages.evaluate_figures import Measured
 from stages.plan import Plan, load
-from stages.scores.base import Columns, Paper
+from stages.scores.base import Columns
 from stages.scores.judged import Duels, fought, graded
 from stages.scores.leaks import prompts
 from stages.scores.tasks import tasks
@@ -35,7 +35,7 @@ STAGE, PICTURE = "ablate", "contrasts.svg"
 
 
 class Study:
-    """One ablation of a plan, resolved: every arm's rows are there."""
+    """One ablation of a plan: its arms, and the versions their rows come from once `sources` are found or made."""
 
     def __init__(self, path: Path, overrides: tuple[Override, ...], plan: Plan, run: Run) -> None:
         self.section = plan.ablate or Ablate()
@@ -52,6 +52,13 @@ class Study:
         """The version each arm's rows come from, made where it is not there. Raises UsageError, PipelineError."""
         sources = Sources(self.plan, self.run)
         self.sources = {name: sources.of(arm) for name, arm in self.arms.all.items()}
+
+    def find_sources(self) -> list[str]:
+        """As `make_sources`, but makes nothing: the arms whose version is not there."""
+        sources = Sources(self.plan, self.run)
+        found = {name: sources.there(arm) for name, arm in self.arms.all.items()}
+        self.sources = {name: version for name, version in found.items() if version is not None}
+        return [name for name in found if name not in self.sources]
 
     def require(self) -> None:
         """Refuse before anything is loaded: nothing is generated in passing. Raises UsageError."""
@@ -250,7 +257,7 @@ def _aside(study: Study, lab: Lab) -> dict[str, Seen]:
         found["teacher"] = _seen(lab, lab.teacher(teacher))
     elif teacher is not None:
         exam = lab.questions.exam
-        paper = Paper(exam.examples, [x.references[0] for x in exam.examples[: exam.asked]], own=True)
+        paper = exam.given()
         found["teacher"] = Seen(paper, exam.columns(paper, None), {})
     return found
 

@@ -11,14 +11,13 @@ from rich.text import Text
 from pipeline.errors import PipelineError
 from pipeline.store import Version
 from stages import flow
-from stages.ablation.arms import Sources
 from stages.ablation.picture import Spot, ends, spot
 from stages.ablation.study import STAGE, Study
 from stages.report import chart
 from stages.report.base import Estimate, Section, Source, Table, cut, discreet
 from stages.report.samples import NAMES
 from stages.show import lines
-from stages.tables_ablate import row_of
+from stages.tables_ablate import facts, first_metric, row_of
 from stages.tables_evaluate import difference, shown
 
 TITLE = "What each choice brought"
@@ -85,10 +84,9 @@ def stale(source: Source, version: Version) -> str:
     here = source.file.parent
     try:
         study = Study(source.file, source.overrides, source.plan, source.run)
-        found = {name: Sources(study.plan, study.run).there(arm) for name, arm in study.arms.all.items()}
-        study.sources = {name: made for name, made in found.items() if made is not None}
+        missing = study.find_sources()
         changed = flow.changes(version.manifest.settings, study.settings())
-        if missing := [name for name in found if name not in study.sources]:
+        if missing:
             changed.append(f"rows of {', '.join(missing)} would have to be made first")
         else:
             now = {one.fingerprint for one in study.inputs()}
@@ -101,13 +99,11 @@ def stale(source: Source, version: Version) -> str:
 
 def arms(figures: Figures) -> Table:
     """A row an arm, with the first metric of which more or less is better; then the models beside them."""
-    first = next((metric for metric in figures["metrics"] if metric["better"]), None)
+    first = first_metric(figures)
     head = ["arm", "trained on", "rows", "times seen", "last loss", *([first["label"]] if first else [])]
     rows: list[list[str | Estimate]] = []
     for arm in figures["arms"]:
-        seen = f"{arm['seen'] / arm['tokens']:.1f}" if arm["tokens"] and arm["seen"] else ""
-        loss = "" if arm["last_loss"] is None else f"{arm['last_loss']:.3f}"
-        rows.append([arm["arm"], arm["data"], f"{arm['rows']:,}", seen, loss, *_values(first, arm["values"])])
+        rows.append([*facts(arm), *_values(first, arm["values"])])
     for model in figures["beside"]:
         name = NAMES.get(model["model"], model["model"])
         rows.append([name, "", "", "", "", *_values(first, model["values"])])
